@@ -1,0 +1,1 @@
+"""One file a migration, never edited once released."""

@@ -1,0 +1,156 @@
+"""Adapters: standard PEFT folders, and what they may change.
+
+An adapter works on one of two *paths*, which its folder states in ``gptsim_adapter.json``:
+
+- ``shared``: it changes the whole model, as any LoRA does. Behaviour and dynamics come from the tuned weights, so the
+  dynamics need an anchor. It can be merged and exported.
+- ``action``: it changes what the model *does* and nothing else. Actions come from the tuned weights, frames from the base,
+  so that what the world does in answer is the base's by construction. Its tensors are named for a module called
+  ``action_path``, which only :func:`load_policy` builds: loading it onto the plain base model fails, and merging it into
+  one set of weights is refused, because both would let it dream frames too.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from align.errors import AdapterError
+from align.world_models.base import TokenWorldModel
+from align.world_models.engine import Policy
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+PATHS = ("shared", "action")
+WEIGHTS, CONFIG, ABOUT = "adapter_model.safetensors", "adapter_config.json", "gptsim_adapter.json"
+_ROOT = "base_model.model."
+
+
+class ActionPath(nn.Module):
+    """Holds the weights that choose actions, so that an action-path adapter has something to hang on to."""
+
+    def __init__(self, model: TokenWorldModel) -> None:
+        super().__init__()
+        self.action_path = model
+        self.config = model.config
+
+
+def share_weights(model: TokenWorldModel) -> TokenWorldModel:
+    """A copy of the modules that uses the very same tensors; an adapter on the copy leaves the original as it is."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def add_lora(model: TokenWorldModel, rank: int, alpha: int, seed: int) -> PeftModel:
+    """A trainable LoRA (Hu et al. 2021) on the model's behaviour modules; the base's tensors are shared and frozen.
+
+    Args:
+        model: The base; it is not changed.
+        rank: r of the low-rank update W + (alpha / r)·B·A.
+        alpha: Scale of the update.
+        seed: Seed of A; B starts at 0, so the first outputs are the base's.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    targets = getattr(model, "LORA_TARGETS", "all-linear")
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, exclude_modules=["lm_head"])
+    if targets != "all-linear":
+        config.exclude_modules = None
+    return get_peft_model(share_weights(model), config)
+
+
+def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
+    """Write a PEFT folder with a model card; for the action path the names say so.
+
+    Args:
+        model: What :func:`add_lora` made, trained.
+        folder: Where to.
+        path: ``shared`` or ``action``.
+        card: Text of README.md.
+    """
+    if path not in PATHS:
+        raise ValueError(f"path must be one of {list(PATHS)}, got {path!r}")
+    model.save_pretrained(folder)
+    if path == "action":
+        state = load_file(folder / WEIGHTS)
+        save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)
+        config = json.loads((folder / CONFIG).read_text())
+        targets = config["target_modules"]
+        named = f"action_path\\.({targets})" if isinstance(targets, str) else [f"action_path.{t}" for t in targets]
+        (folder / CONFIG).write_text(json.dumps({**config, "target_modules": named}, indent=2, sort_keys=True) + "\n")
+    (folder / ABOUT).write_text(json.dumps({"path": path}, indent=2) + "\n")
+    (folder / "README.md").write_text(card)
+
+
+def adapter_path(folder: Path) -> str:
+    """Which path an adapter works on; a PEFT folder that doesn't say is ``shared``.
+
+    Raises:
+        AdapterError: If the folder is no adapter.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise AdapterError(f"{folder} is no adapter: {name} is missing")
+    about = folder / ABOUT
+    path = json.loads(about.read_text())["path"] if about.is_file() else "shared"
+    if path == "shared" and any("action_path." in key for key in load_file(folder / WEIGHTS)):
+        raise AdapterError(f"{folder} is an action-path adapter whose {ABOUT} is missing or wrong; restore that file")
+    if path not in PATHS:
+        raise AdapterError(f"{about} names the path {path!r}; known: {', '.join(PATHS)}")
+    return str(path)
+
+
+def load_policy(base: TokenWorldModel, folder: Path | None) -> Policy:
+    """The base alone, or with an adapter merged in for sampling; the base's weights stay as they are.
+
+    Raises:
+        AdapterError: If the folder is no adapter, or doesn't fit this base.
+    """
+    if folder is None:
+        return Policy(base, base)
+    path = adapter_path(folder)
+    tuned = _merged(base, folder, path)
+    return Policy(tuned, base if path == "action" else tuned)
+
+
+def policy_of(model: PeftModel, base: TokenWorldModel, path: str) -> Policy:
+    """Like :func:`load_policy`, from an adapter that is in memory; the adapter stays trainable."""
+    merged = copy.deepcopy(model).merge_and_unload().eval().requires_grad_(False)
+    return Policy(merged, base if path == "action" else merged)
+
+
+def export_merged(base: TokenWorldModel, folder: Path) -> TokenWorldModel:
+    """The base with a shared adapter merged into its weights.
+
+    Raises:
+        AdapterError: If the adapter works on the action path.
+    """
+    if adapter_path(folder) == "action":
+        raise AdapterError(
+            f"{folder} changes actions only, and one set of merged weights would let it change the dynamics too; "
+            "ship the adapter beside its base, or tune with path=shared"
+        )
+    return _merged(base, folder, "shared")
+
+
+def _merged(base: TokenWorldModel, folder: Path, path: str) -> TokenWorldModel:
+    from peft import PeftModel
+
+    # The update is written into the merged layers, so they need tensors of their own.
+    own = copy.deepcopy(base)
+    wrapped = ActionPath(own) if path == "action" else own
+    try:
+        model = PeftModel.from_pretrained(wrapped, str(folder)).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).split("\n")[0]
+        raise AdapterError(f"{folder} does not fit this world model; use the base it was trained on ({reason})") from error
+    tuned = model.action_path if path == "action" else model
+    return tuned.eval().requires_grad_(False)

@@ -1,0 +1,119 @@
+"""The flat shape: any Hugging Face causal LM over the ids of a clip.
+
+The engineer's own autoregressive model plugs in here. The wrapper adds nothing that learns: it appends the one-hot of the
+next token's kind to the hidden state and the fixed columns to the output embedding (see ``base``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, StaticCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from align.world_models.base import (
+    TokenWorldModel,
+    WorldModelConfig,
+    as_base_output,
+    check_right_padding,
+    kind_columns,
+    kind_embedding,
+    next_kinds,
+)
+from align.world_models.layout import TokenLayout
+
+
+class FlatConfig(WorldModelConfig):
+    """``inner`` is the ``to_dict()`` of the wrapped model's config, ``model_type`` included."""
+
+    model_type = "gptsim_flat"
+
+    def __init__(self, layout: dict[str, Any] | None = None, inner: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        self.inner = inner or {}
+        kwargs["hidden_width"] = self.inner.get("hidden_size", 128)
+        super().__init__(layout, **kwargs)
+
+
+class FlatBackbone(nn.Module):
+    """The wrapped model without its head."""
+
+    def __init__(self, inner: PreTrainedModel, layout: TokenLayout) -> None:
+        super().__init__()
+        self.inner = inner
+        self.layout = layout
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, frames: bool = True, **kwargs: Any
+    ) -> BaseModelOutputWithPast:
+        """Hidden states [B, L, hidden_size + 1 + A] of flat ids [B, L]. ``frames`` is accepted; every state costs the same here."""
+        check_right_padding(attention_mask)
+        hidden = self.inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        kinds = next_kinds(self.layout, input_ids.shape[1], hidden.device).to(hidden.dtype)
+        return as_base_output(torch.cat([hidden, kinds.expand(len(hidden), -1, -1)], dim=-1))
+
+
+class FlatModel(TokenWorldModel):
+    """Causal LM over the flat ids of a clip, around any Hugging Face causal LM."""
+
+    config_class = FlatConfig
+    LORA_TARGETS = "all-linear"
+
+    def __init__(self, config: FlatConfig) -> None:
+        super().__init__(config)
+        inner = dict(config.inner)
+        inner_config = AutoConfig.for_model(inner.pop("model_type"), **inner)
+        causal = AutoModelForCausalLM.from_config(inner_config)
+        self.model = FlatBackbone(causal.base_model, self.layout)
+        self.lm_head = kind_embedding(self.layout, config.hidden_width)
+        self.post_init()
+
+    @classmethod
+    def wrap(cls, causal_lm: PreTrainedModel, layout: TokenLayout) -> FlatModel:
+        """Use a causal LM that is already there; its weights are taken over, its head is copied.
+
+        Raises:
+            ValueError: If its vocabulary is smaller than the layout's.
+        """
+        head = causal_lm.get_output_embeddings()
+        if head.weight.shape[0] < layout.vocab_size:
+            raise ValueError(
+                f"the causal LM has {head.weight.shape[0]} ids but the layout needs {layout.vocab_size}; "
+                f"call resize_token_embeddings({layout.vocab_size}) first"
+            )
+        model = cls(FlatConfig(layout.to_dict(), inner=causal_lm.config.to_dict()))
+        model.model.inner.load_state_dict(causal_lm.base_model.state_dict())
+        with torch.no_grad():
+            width = model.config.hidden_width
+            model.lm_head.weight[:, :width] = head.weight[: layout.vocab_size]
+            model.lm_head.weight[:, width:] = kind_columns(layout)
+        return model.eval()
+
+    def incremental(self, batch: int) -> IncrementalLM:
+        """A static-cache reader of ``batch`` sequences."""
+        return IncrementalLM(self, batch)
+
+
+class IncrementalLM:
+    """Feeds tokens to a causal LM through a static key-value cache."""
+
+    def __init__(self, model: FlatModel, batch: int) -> None:
+        self.inner = model.model.inner
+        self.weight = model.lm_head.weight[:, : model.config.hidden_width]
+        config = self.inner.config
+        self.cache = StaticCache(config=config, max_cache_len=model.layout.length)
+        self.position = 0
+        self.last: Tensor = torch.empty(0)
+
+    def feed(self, ids: Tensor) -> None:
+        """Append ids int64 [B, P]."""
+        positions = torch.arange(self.position, self.position + ids.shape[1])
+        out = self.inner(input_ids=ids, past_key_values=self.cache, position_ids=positions[None], use_cache=True)
+        self.last = out.last_hidden_state[:, -1]
+        self.position += ids.shape[1]
+
+    def logits(self) -> Tensor:
+        """[B, vocab] of the next token, before the kinds are told apart."""
+        return F.linear(self.last, self.weight)

@@ -1,0 +1,312 @@
+"""Tune a LoRA adapter by DPO on action tokens, from pairs that a reward model (or the votes themselves) labelled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes._run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from align.video.folder import ClipFolder
+    from align.world_models.base import TokenWorldModel
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to tune on what."""
+
+    model: str = "household"
+    """World model: a shipped name or a folder."""
+    rollouts: str = "rollouts/household"
+    """Rollout folder with tokens of this world model."""
+    reward_model: str = ""
+    """Reward model that labels pairs; empty takes the votes directly."""
+    votes: str = ""
+    """Vote file; without a reward model it gives the pairs, with one it only says which axes count in which scene."""
+    out: str = ""
+    """Adapter folder; empty puts it into the run folder."""
+    path: str = "action"
+    """What the adapter may change: action (frames stay the base's, exactly) or shared (all, held by the anchor)."""
+    score: str = "actions"
+    """Tokens that carry the preference loss: actions, or all (an ablation that makes the model lie)."""
+    anchor_weight: float = 1.0
+    """Weight of KL(base || policy) on frame tokens of real clips; only used with path=shared."""
+    anchor_clips: str = ""
+    """Clip folder for the anchor, unsafe clips included; needed with path=shared unless anchor_weight is 0."""
+    axis_weights: dict[str, float] = field(default_factory=dict)
+    """Weight of each axis in the combined reward; 1 where none is given."""
+    uncertainty_weight: float = 0.5
+    """k of the lower confidence bound: mean - k * uncertainty."""
+    min_margin: float = 0.5
+    """Smallest difference in combined reward of a pair, in nats."""
+    max_pairs_per_context: int = 2
+    """Pairs of one context."""
+    rank: int = 8
+    """LoRA rank."""
+    alpha: int = 16
+    """LoRA alpha."""
+    beta: float = 0.1
+    """DPO's beta."""
+    chosen_weight: float = 1.0
+    """Weight of the chosen actions' negative log-likelihood, which keeps DPO from forgetting the task."""
+    learning_rate: float = 3e-4
+    """Peak of AdamW."""
+    num_steps: int = 200
+    """Steps."""
+    batch_size: int = 16
+    """Pairs a step and process."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of the adapter's initialisation and the order of pairs."""
+
+
+def main(config: Config, run: Run) -> dict[str, Any]:
+    """Write the adapter; returns training figures."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from align.errors import ConfigError
+    from align.tuning.dpo import preference_rows
+    from align.video.folder import load_clip_folder
+    from align.world_models.adapters import PATHS, add_lora, save_adapter
+    from align.world_models.pool import cached_world_model
+
+    if config.path not in PATHS or config.score not in ("actions", "all"):
+        raise ConfigError(f"path must be one of {', '.join(PATHS)} and score actions or all, got {config.path}, {config.score}")
+    if config.path == "action" and config.score == "all":
+        raise ConfigError("score=all changes frames, so it needs path=shared")
+    world_model = cached_world_model(config.model)
+    folder = load_clip_folder(config.rollouts)
+    run.record_input("rollouts", config.rollouts)
+    ids = _tokens(folder, world_model.model)
+    pairs, pair_figures = _pairs(config, run, folder)
+    rows = preference_rows(world_model.layout, ids[[c for c, _ in pairs]], ids[[r for _, r in pairs]])
+    policy = add_lora(world_model.model, config.rank, config.alpha, config.seed)
+    trainer = _trainer(config, run, world_model.model, policy, rows)
+    last = _last_checkpoint(run) if run.resumed else None
+    trainer.train(resume_from_checkpoint=last)
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    run.rewind(-1)
+    for entry in history:
+        run.log(int(entry["step"]), **{key.replace("/", "_"): float(value) for key, value in entry.items() if key != "step"})
+    out = Path(config.out) if config.out else run.path / "adapter"
+    figures = {
+        "num_pairs": len(pairs),
+        **pair_figures,
+        "loss": float(history[-1]["loss"]),
+        "margin": float(history[-1]["rewards/margins"]),
+        "accuracy": float(history[-1]["rewards/accuracies"]),
+        "chosen_log_prob_change": float(history[-1]["logps/chosen"]) - float(history[0]["logps/chosen"]),
+    }
+    if run.is_main:
+        save_adapter(policy, out, config.path, _card(config, figures))
+    return {**figures, "out": str(out)}
+
+
+def _tokens(folder: ClipFolder, model: TokenWorldModel) -> torch.Tensor:
+    """Ids int64 [n, L] of all rollouts."""
+    import numpy as np
+    import torch
+
+    from align.errors import DataError
+
+    tokens = [folder.tokens(index) for index in range(len(folder))]
+    wrong = [i for i, ids in enumerate(tokens) if ids is None or len(ids) != model.layout.length]
+    if wrong:
+        name = folder.table["rollout_id"].iloc[wrong[0]]
+        raise DataError(
+            f"{folder.path}: rollout {name} has no tokens of this world model ({model.layout.length} ids); "
+            "make rollouts with gptsim rollout and the same model"
+        )
+    return torch.from_numpy(np.stack([ids for ids in tokens if ids is not None])).long()
+
+
+def _pairs(config: Config, run: Run, folder: ClipFolder) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+    """Row numbers (chosen, rejected) in the rollout folder, and what was chosen."""
+    from align.errors import ConfigError, DataError
+
+    if not config.votes:
+        raise ConfigError("votes is empty; give the vote file, which says what was asked about each scene")
+    run.record_input("votes", config.votes)
+    pairs = _pairs_by_reward(config, run, folder) if config.reward_model else _pairs_by_vote(config, folder)
+    if len(pairs) < config.batch_size:
+        raise DataError(
+            f"only {len(pairs)} pairs differ clearly, fewer than one batch of {config.batch_size}; "
+            "make more rollouts per context, collect more votes or lower min_margin"
+        )
+    return pairs, {"labelled_by": "reward model" if config.reward_model else "votes"}
+
+
+def _scene_axes(config: Config, folder: ClipFolder) -> dict[str, list[str]]:
+    """Scene to the axes that people were asked about there."""
+    from align.preferences.schema import read_votes
+
+    scene_of = dict(zip(folder.table["rollout_id"], folder.table["scene"], strict=True))
+    asked: dict[str, set[str]] = {}
+    for vote in read_votes(Path(config.votes)):
+        if vote.rollout_a in scene_of:
+            asked.setdefault(str(scene_of[vote.rollout_a]), set()).add(vote.axis)
+    return {scene: sorted(axes) for scene, axes in asked.items()}
+
+
+def score_rollouts(config: Config, run: Run, folder: ClipFolder) -> dict[str, np.ndarray]:
+    """Axis to the lower confidence bound [n] of every rollout, cached in the run folder."""
+    import numpy as np
+
+    from align.world_models.pool import cached_world_model
+    from reward_models.model import RewardModel
+
+    cache = run.path / "scores.json"
+    if not cache.exists():
+        world_model = cached_world_model(config.model)
+        reward = RewardModel.from_pretrained(config.reward_model, world_model.tokenizer)
+        bounds = []
+        with run.progress("scoring", len(folder), "the reward model looks at every rollout") as advance:
+            for start in range(0, len(folder), 64):
+                part = range(start, min(start + 64, len(folder)))
+                videos = world_model.to_input(np.stack([folder.video(i) for i in part]))
+                bounds.append(reward.score(videos).lower_confidence_bound(config.uncertainty_weight))
+                advance(len(part))
+        table = np.concatenate([part.numpy() for part in bounds])
+        run.save_json("scores", {axis: table[:, i].round(5).tolist() for i, axis in enumerate(reward.axes)})
+    return {axis: np.array(values) for axis, values in json.loads(cache.read_text()).items()}
+
+
+def _pairs_by_reward(config: Config, run: Run, folder: ClipFolder) -> list[tuple[int, int]]:
+    import numpy as np
+
+    from align.tuning.pairs import choose_pairs, combine_axes
+
+    scores = score_rollouts(config, run, folder)
+    pairs = []
+    for scene, axes in _scene_axes(config, folder).items():
+        rows = np.flatnonzero(folder.table["scene"].to_numpy() == scene)
+        utility = combine_axes({axis: scores[axis][rows] for axis in axes}, axes, config.axis_weights)
+        contexts = folder.table["context_id"].iloc[rows].tolist()
+        chosen = choose_pairs(
+            utility, contexts, min_margin=config.min_margin, max_per_context=config.max_pairs_per_context
+        )
+        pairs += [(int(rows[a]), int(rows[b])) for a, b in chosen]
+    return pairs
+
+
+def _pairs_by_vote(config: Config, folder: ClipFolder) -> list[tuple[int, int]]:
+    """Pairs that won more axes than they lost; the ablation without a reward model."""
+    from collections import Counter
+
+    from align.preferences.schema import effective_votes, read_votes
+
+    row_of = {name: index for index, name in enumerate(folder.table["rollout_id"])}
+    balance: Counter[tuple[str, str]] = Counter()
+    for vote in effective_votes(read_votes(Path(config.votes))):
+        weight = config.axis_weights.get(vote.axis, 1.0)
+        balance[vote.rollout_a, vote.rollout_b] += weight * ((vote.vote == "a") - (vote.vote == "b"))
+    ordered = [(a, b) if score > 0 else (b, a) for (a, b), score in balance.items() if score != 0]
+    return [(row_of[a], row_of[b]) for a, b in ordered if a in row_of and b in row_of]
+
+
+def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows: Any) -> Any:
+    import torch
+    from trl import DPOConfig
+
+    from align.tuning.dpo import BehaviourCollator, BehaviourDPOTrainer, id_tokenizer
+
+    layout = base.layout
+    scored = layout.action_mask() if config.score == "actions" else torch.arange(layout.length) >= layout.prompt_length
+    arguments = DPOConfig(
+        output_dir=str(run.checkpoints),
+        per_device_train_batch_size=config.batch_size,
+        max_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(10, config.num_steps // 10),
+        beta=config.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[1.0, config.chosen_weight],
+        max_length=None,
+        remove_unused_columns=False,
+        gradient_checkpointing=False,
+        bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=5,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        report_to=[],
+        disable_tqdm=not run.is_main,
+        seed=config.seed,
+    )
+    return BehaviourDPOTrainer(
+        model=policy,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=id_tokenizer(layout),
+        data_collator=BehaviourCollator(layout.pad_id, scored=scored, frames=config.score == "all"),
+        anchor=_anchor(config, run, base),
+        anchor_weight=config.anchor_weight,
+    )
+
+
+def _anchor(config: Config, run: Run, base: TokenWorldModel) -> Any:
+    """The anchor on real clips' frames, or None where the adapter can't touch frames or nobody wants one."""
+    if config.path == "action" or config.anchor_weight == 0 or config.score == "all":
+        return None
+    import numpy as np
+    import torch
+
+    from align.errors import ConfigError
+    from align.tuning.dpo import make_frame_anchor
+    from align.video.folder import load_clip_folder
+    from align.world_models.pool import cached_world_model
+
+    if not config.anchor_clips:
+        raise ConfigError("path=shared needs anchor_clips, a folder of real clips with actions, or anchor_weight=0")
+    run.record_input("anchor_clips", config.anchor_clips)
+    folder, model = load_clip_folder(config.anchor_clips), cached_world_model(config.model)
+    ids = []
+    for batch in range(0, len(folder), 64):
+        part = range(batch, min(batch + 64, len(folder)))
+        known = [actions for i in part if (actions := folder.actions(i)) is not None]
+        ids.append(model.encode(np.stack([folder.video(i) for i in part]), np.stack(known)))
+    codes, bins = base.layout.split(torch.cat(ids))
+    return make_frame_anchor(codes, bins, config.batch_size, config.seed)
+
+
+def _last_checkpoint(run: Run) -> str | None:
+    """The newest complete checkpoint; one that was cut off by a kill lacks its state."""
+    saved = [path for path in run.checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    return str(max(saved, key=lambda path: int(path.name.split("-")[1]))) if saved else None
+
+
+def _card(config: Config, figures: dict[str, Any]) -> str:
+    """The adapter's model card."""
+    meaning = {
+        "action": "It changes which actions the model chooses. Frames come from the base weights, exactly: load it with "
+        "gptsim (`--adapter`), because loading it as a plain PEFT adapter would need the module `action_path` and fails. "
+        "It can't be merged into one set of weights.",
+        "shared": "It changes the whole model; frames were held by an anchor. It loads as any PEFT adapter.",
+    }[config.path]
+    rows = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
+    return f"""---
+library_name: peft
+base_model: {config.model}
+tags: [gptsim-align, lora, dpo, world-model]
+---
+# Adapter of the world model `{config.model}`
+
+Tuned by direct preference optimisation on {"action tokens" if config.score == "actions" else "all tokens"} of rollouts,
+so that behaviour follows what people prefer. {meaning}
+
+| figure | value |
+| --- | --- |
+{rows}
+
+Measure it before you trust it: `gptsim run evaluate adapter=PATH` gives the unsafe rates in the simulator, honesty on both
+sides, task success and fidelity, with intervals.
+"""

