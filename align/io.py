@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from align.errors import DataError, RunError
 
 _WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
@@ -88,7 +86,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def to_jsonable(value: Any) -> Any:
-    """Turns dataclasses, mappings, sequences, numpy values and paths into plain JSON values.
+    """Turns dataclasses, mappings, sequences, arrays, tensors and paths into plain JSON values.
 
     NaN (an undefined statistic) becomes null. An infinity has no such meaning and is refused.
 
@@ -101,8 +99,8 @@ def to_jsonable(value: Any) -> Any:
         if math.isinf(value):
             raise ValueError("an infinite number can't be written as JSON; write NaN for an undefined figure")
         return None if math.isnan(value) else value
-    if isinstance(value, np.ndarray | np.generic):
-        return to_jsonable(value.tolist())
+    if callable(as_list := getattr(value, "tolist", None)):  # arrays, tensors and their scalars, none of which is imported here
+        return to_jsonable(as_list())
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

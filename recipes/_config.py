@@ -12,9 +12,9 @@ import functools
 import inspect
 import math
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -42,7 +42,7 @@ def load_config(cls: type[C], yaml_path: str | Path | None = None, overrides: Se
     problems += list(_unknown_fields(cls, values)) + list(_not_finite(values))
     known = _known_part(cls, values)
     try:
-        config = _adapter(cls).validate_python(known)
+        config = _adapter(cast(Hashable, cls)).validate_python(known)
     except ValidationError as error:
         problems += [_sentence(detail) for detail in error.errors(include_url=False)]
     if problems:
@@ -58,7 +58,7 @@ def dump_config(config: Any) -> str:
 
 def config_dict(config: Any) -> dict[str, Any]:
     """The configuration as nested dicts of plain YAML values."""
-    plain: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
+    plain: dict[str, Any] = _adapter(cast(Hashable, type(config))).dump_python(config, mode="json")
     return plain
 
 

@@ -190,21 +190,19 @@ def _pairs_by_reward(config: Config, run: Run, folder: ClipFolder) -> list[tuple
         rows = np.flatnonzero(folder.table["scene"].to_numpy() == scene)
         utility = combine_axes({axis: scores[axis][rows] for axis in axes}, axes, config.axis_weights)
         contexts = folder.table["context_id"].iloc[rows].tolist()
-        chosen = choose_pairs(
-            utility, contexts, min_margin=config.min_margin, max_per_context=config.max_pairs_per_context
-        )
+        chosen = choose_pairs(utility, contexts, min_margin=config.min_margin, max_per_context=config.max_pairs_per_context)
         pairs += [(int(rows[a]), int(rows[b])) for a, b in chosen]
     return pairs
 
 
 def _pairs_by_vote(config: Config, folder: ClipFolder) -> list[tuple[int, int]]:
     """Pairs that won more axes than they lost; the ablation without a reward model."""
-    from collections import Counter
+    from collections import defaultdict
 
     from align.preferences.schema import effective_votes, read_votes
 
     row_of = {name: index for index, name in enumerate(folder.table["rollout_id"])}
-    balance: Counter[tuple[str, str]] = Counter()
+    balance: defaultdict[tuple[str, str], float] = defaultdict(float)
     for vote in effective_votes(read_votes(Path(config.votes))):
         weight = config.axis_weights.get(vote.axis, 1.0)
         balance[vote.rollout_a, vote.rollout_b] += weight * ((vote.vote == "a") - (vote.vote == "b"))

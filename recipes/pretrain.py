@@ -49,7 +49,9 @@ class ModelSizes:
     """Temporal + depth: layers of the decoder inside a frame."""
     hidden_width: int = 128
     """Temporal + depth: width of the decoder inside a frame."""
-    causal_lm: dict[str, Any] = field(default_factory=lambda: {"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 4})
+    causal_lm: dict[str, Any] = field(
+        default_factory=lambda: {"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 4}
+    )
     """Flat: config of the causal LM, ``model_type`` included."""
 
 

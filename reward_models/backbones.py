@@ -1,4 +1,4 @@
-"""Frozen feature extractors. A backbone turns a video into a small table of vectors per frame and cell; nothing here sees a vote.
+"""Frozen feature extractors. A backbone turns a video into a small table of vectors per frame and cell; it sees no votes.
 
 Every backbone has a name in ``BACKBONES`` and a JSON-able ``config()``, from which ``build_backbone`` makes it again.
 """

@@ -1,12 +1,13 @@
 """From rewards to probabilities that mean what they say.
 
-Everything here is fitted on out-of-fold predictions: each vote is predicted by members that were trained without its context, so
-the votes that train also calibrate, and no vote is set aside.
+Everything here is fitted on out-of-fold predictions: each vote is predicted by members that were trained without its context,
+so the votes that train also calibrate, and no vote is set aside.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,14 +41,14 @@ class FailCalibration:
 UNDEFINED_FAIL = FailCalibration(math.nan, math.nan)
 
 
-def _minimise(parameters: list[Tensor], loss: object) -> None:
+def _minimise(parameters: list[Tensor], loss: Callable[[], Tensor]) -> None:
     optimiser = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        value = loss()  # type: ignore[operator]
+        value = loss()
         value.backward()
-        return value  # type: ignore[no-any-return]
+        return value
 
     optimiser.step(closure)
 
@@ -80,28 +81,23 @@ def fit_pair_calibration(
 
 
 def absolute_log_likelihood(fail_logit_a: Tensor, fail_logit_b: Tensor, both_bad: Tensor, lapse: float = 0.0) -> Tensor:
-    """Log-probability that a voter who may say "both bad" does so or doesn't.
+    """Log-probability that a pair called equal is called "both bad", or a plain tie.
 
-    P(both bad) = P(a fails) P(b fails); every other answer, a plain tie included, says only that not both failed. With
-    probability ``lapse`` the answer is uniform over the four (a, b, tie, both bad).
+    Whoever could say "both bad" and said "tie" found both acceptable. Given that both are alike,
+    P(both bad) = pq / (pq + (1-p)(1-q)) = sigmoid(logit p + logit q), which takes into account that only equal pairs are
+    looked at; a product of two independent verdicts would be overconfident. "a" and "b" say nothing here: the better one of
+    two may be bad as well.
 
     Args:
         fail_logit_a: [..., V] log-odds that a fails.
         fail_logit_b: [..., V] log-odds that b fails.
-        both_bad: bool [V].
-        lapse: Share of careless votes, in [0, 1).
+        both_bad: bool [V]; where False, a plain tie.
+        lapse: Share of careless answers, uniform over the two, in [0, 1).
 
     Returns:
         [..., V] log-likelihood.
     """
-    log_both = F.logsigmoid(fail_logit_a) + F.logsigmoid(fail_logit_b)
-    # 1 - pq = (1 - p) + p (1 - q), in logarithms, exact where pq is near 1
-    log_not_both = torch.logaddexp(F.logsigmoid(-fail_logit_a), F.logsigmoid(fail_logit_a) + F.logsigmoid(-fail_logit_b))
-    honest = torch.where(both_bad, log_both, log_not_both)
-    if lapse == 0:
-        return honest
-    careless = torch.where(both_bad, honest.new_tensor(0.25), honest.new_tensor(0.75)).mul(lapse).log()
-    return torch.logaddexp(honest + math.log1p(-lapse), careless)
+    return verdict_log_likelihood(fail_logit_a + fail_logit_b, both_bad.to(fail_logit_a.dtype), lapse)
 
 
 def verdict_log_likelihood(fail_logit: Tensor, failed: Tensor, lapse: float = 0.0) -> Tensor:
@@ -131,13 +127,13 @@ def fit_fail_calibration(
     judged_weight: Tensor,
     lapse: float = 0.0,
 ) -> FailCalibration:
-    """Fit slope and bias of the fail probability of one axis.
+    """Fit slope and bias of the fail probability of one axis, with normal priors worth about one vote.
 
     Args:
-        reward_a: [V] out-of-fold reward of rollout a.
-        reward_b: [V] the same for b.
-        both_bad: bool [V].
-        weight: [V].
+        reward_a: [E] out-of-fold reward of rollout a, for the pairs that were called equal.
+        reward_b: [E] the same for b.
+        both_bad: bool [E].
+        weight: [E].
         judged_reward: [J] out-of-fold reward of clips that were judged alone.
         failed: [J] 1 = fail, 0 = pass.
         judged_weight: [J].
@@ -146,9 +142,8 @@ def fit_fail_calibration(
     Returns:
         The fit, or NaNs when nothing was called bad, or everything was.
     """
-    fails = bool(both_bad.any()) or bool((failed > 0.5).any())
-    others = bool((~both_bad).any()) or bool((failed < 0.5).any())
-    if not (fails and others):
+    bad = torch.cat([both_bad.to(failed.dtype), failed])
+    if not ((bad > 0.5).any() and (bad < 0.5).any()):
         return UNDEFINED_FAIL
     log_slope, bias = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from align.errors import DataError
 from reward_models.backbones import Backbone
-from reward_models.ties import VOTE_CLASSES
+from reward_models.ties import TIE, VOTE_CLASSES
 
 Video: TypeAlias = "Tensor | NDArray[Any]"
 VOTES = (*VOTE_CLASSES, "skip")
@@ -34,7 +33,10 @@ class VoteRecord:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One single-clip verdict on one axis: ``pass``, ``fail`` or ``unsure``."""
+    """One single-clip verdict on one axis: ``pass``, ``fail`` or ``unsure``.
+
+    Without a ``context_id`` the context is that of the votes about the clip, or else the clip is its own.
+    """
 
     rollout_id: str
     axis: str
@@ -77,8 +79,16 @@ class AxisData:
     def has_absolute(self) -> bool:
         """Whether something was called bad in itself and something wasn't; without both, "bad" has no zero."""
         fails = bool(self.both_bad.any()) or bool((self.failed > 0.5).any())
-        others = bool((~self.both_bad).any()) or bool((self.failed < 0.5).any())
-        return fails and others
+        passes = bool((self.equal & ~self.both_bad).any()) or bool((self.failed < 0.5).any())
+        return fails and passes
+
+    @property
+    def equal(self) -> Tensor:
+        """bool [V]: pairs that say something absolute, ties and "both bad"; none where "both bad" never occurs.
+
+        Then nobody may have known that answer, and a tie doesn't mean that both are fine.
+        """
+        return (self.classes == TIE) & self.both_bad.any()
 
     @property
     def rows(self) -> Tensor:
@@ -95,7 +105,11 @@ def as_votes(rows: Iterable[Any]) -> list[VoteRecord]:
     votes = []
     for number, row in enumerate(rows):
         record = VoteRecord(
-            *(str(_field(row, name, number)) for name in ("rollout_a", "rollout_b", "axis", "vote", "context_id")),
+            rollout_a=str(_field(row, "rollout_a", number)),
+            rollout_b=str(_field(row, "rollout_b", number)),
+            axis=str(_field(row, "axis", number)),
+            vote=str(_field(row, "vote", number)),
+            context_id=str(_field(row, "context_id", number)),
             weight=float(_field(row, "weight", number, 1.0)),
         )
         if record.vote not in VOTES:
@@ -110,7 +124,9 @@ def as_judgements(rows: Iterable[Any]) -> list[Judgement]:
     judgements = []
     for number, row in enumerate(rows):
         record = Judgement(
-            *(str(_field(row, name, number)) for name in ("rollout_id", "axis", "verdict")),
+            rollout_id=str(_field(row, "rollout_id", number)),
+            axis=str(_field(row, "axis", number)),
+            verdict=str(_field(row, "verdict", number)),
             context_id=str(_field(row, "context_id", number, "")),
             weight=float(_field(row, "weight", number, 1.0)),
         )
@@ -148,8 +164,10 @@ def index_axis(axis: str, votes: Sequence[VoteRecord], judgements: Sequence[Judg
     missing = sorted({name for name in named if name not in rows})
     if missing:
         raise DataError(f"axis {axis!r}: votes name {len(missing)} rollouts that have no clip, first {missing[0]!r}")
-    # a judgement without a context is its own cluster
-    contexts = [vote.context_id for vote in mine] + [verdict.context_id or verdict.rollout_id for verdict in verdicts]
+    # a verdict belongs to the fold of the votes about the same clip, or calibration would see what training saw
+    known = {name: vote.context_id for vote in votes for name in (vote.rollout_a, vote.rollout_b)}
+    contexts = [vote.context_id for vote in mine]
+    contexts += [verdict.context_id or known.get(verdict.rollout_id, verdict.rollout_id) for verdict in verdicts]
     numbers = {name: number for number, name in enumerate(sorted(set(contexts)))}
     context = torch.tensor([numbers[name] for name in contexts], dtype=torch.int64)
 

@@ -69,7 +69,7 @@ def score_pairs(probabilities: Tensor | ArrayLike, classes: Tensor | ArrayLike, 
     return PairReport(
         accuracy=cluster_rate(right, clusters, better="higher"),
         always_tie=float(tie.mean()),
-        chance=float((np.bincount(answers.astype(int), minlength=3) / len(answers)).__pow__(2).sum()),
+        chance=float(((np.bincount(answers.astype(int), minlength=3) / len(answers)) ** 2).sum()),
         gain=paired_difference(tie, right, clusters, better="higher"),
         accuracy_without_ties=cluster_rate(side, clusters[decided], better="higher"),
         ece=calibration_interval(probs.max(1), right, clusters),

@@ -41,7 +41,7 @@ class HeadConfig:
     width: int = 16
     num_looks: int = 2
     tie_model: str = "davidson"
-    lapse: float = 0.05
+    lapse: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ TIE_MODELS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "davidson": davidson_log_probs,
     "rao_kupper": _rao_kupper_unconstrained,
 }
-"""Name to a function of (margin, tie_logit), where ``tie_logit`` may be any real number, so that an optimiser may move it freely."""
+"""Name to a function of (margin, tie_logit), where ``tie_logit`` may be any real number, so that an optimiser can move it."""
 
 
 def vote_log_likelihood(margin: Tensor, classes: Tensor, tie_logit: Tensor, tie_model: str, lapse: float = 0.0) -> Tensor:

@@ -54,10 +54,10 @@ class RewardTrainingConfig:
     width: int = 16
     num_looks: int = 2
     tie_model: str = "davidson"
-    lapse: float = 0.05
+    lapse: float = 0.1
     absolute_weight: float = 0.5
-    num_epochs: int = 150
-    learning_rate: float = 0.02
+    num_epochs: int = 60
+    learning_rate: float = 0.05
     weight_decay: float = 0.1
     dropout: float = 0.1
     feature_noise: float = 0.1
@@ -107,9 +107,9 @@ def train_reward_model(
         raise DataError("there are no votes to train on; skipped votes don't count")
     table, index = _feature_table(clips, rows, singles, backbone, features)
     generator = torch.Generator().manual_seed(seed)
-    shape = HeadConfig(
-        axes, config.num_members, *table.shape[1:], config.width, config.num_looks, config.tie_model, config.lapse
-    )
+    num_moments, num_cells, feature_dim = table.shape[1:]
+    sizes = (config.num_members, num_moments, num_cells, feature_dim, config.width, config.num_looks)
+    shape = HeadConfig(axes, *sizes, tie_model=config.tie_model, lapse=config.lapse)
     model = RewardModel(backbone, shape, generator)
     model.feature_mean.copy_(table.mean((0, 1, 2)))
     model.feature_std.copy_(table.std((0, 1, 2)).clamp_min(1e-4))
@@ -151,7 +151,7 @@ def _train_axis(
     if data.num_contexts < config.num_members:
         name = model.axes[axis]
         raise DataError(
-            f"axis {name!r} has votes on {data.num_contexts} contexts, at least {config.num_members} are needed; collect more votes"
+            f"axis {name!r} has votes on {data.num_contexts} contexts, at least {config.num_members} are needed; collect more"
         )
     head = model.heads[axis]
     assert isinstance(head, AxisHeads)
@@ -214,7 +214,7 @@ class AxisLoss(nn.Module):
         fail_a, fail_b, fail_judged = (self.fail_logit(item) for item in (reward_a, reward_b, reward[:, self.judged]))
         pairs = absolute_log_likelihood(fail_a, fail_b, data.both_bad, config.lapse)
         singles = verdict_log_likelihood(fail_judged, data.failed, config.lapse)
-        absolute = (self.pair_weight * pairs).sum() + (self.judged_weight * singles).sum()
+        absolute = (self.pair_weight * data.equal * pairs).sum() + (self.judged_weight * singles).sum()
         return loss - config.absolute_weight * absolute
 
     def fail_logit(self, reward: Tensor) -> Tensor:
@@ -247,11 +247,12 @@ def _calibrate_axis(
     margin = reward_a - reward_b
     pair = fit_pair_calibration(margin, data.classes, data.weight, tie_logit, config.tie_model, config.lapse)
     judged = out_of_fold(data.judged, data.judged_context)
+    equal = data.equal
     fail = fit_fail_calibration(
-        pair.scale * reward_a,
-        pair.scale * reward_b,
-        data.both_bad,
-        data.weight,
+        pair.scale * reward_a[equal],
+        pair.scale * reward_b[equal],
+        data.both_bad[equal],
+        data.weight[equal],
         pair.scale * judged,
         data.failed,
         data.judged_weight,

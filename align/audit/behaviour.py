@@ -15,9 +15,10 @@ import torch
 
 from align.audit.judge import OutcomeJudge
 from align.scenes import make_scene
-from align.scenes.behaviour import context_id, record_clip
 from align.scenes.base import CAREFUL, CARELESS
+from align.scenes.behaviour import context_id, record_clip
 from align.types import SUCCESS_AXIS, Float32, UInt8
+from align.video.folder import load_clip_folder
 from align.world_models.engine import act_on_true_frames, roll_out
 from align.world_models.pool import cached_policy, cached_world_model
 from align.world_models.world_model import shrink
@@ -199,4 +200,49 @@ def fidelity_task(job: EpisodeJob) -> list[dict[str, Any]]:
             "nll_action_token": float(action_nll[i]),
         }
         for i, clip in enumerate(clips)
+    ]
+
+
+@dataclass(frozen=True)
+class ReplayJob:
+    """A chunk of held-out real clips whose own actions are replayed; nobody knows what would have been unsafe.
+
+    Attributes:
+        world_model: Name or folder.
+        adapter: Folder, or "" for the base.
+        clips: Clip folder.
+        rows: Row numbers in it.
+        temperature: Sampling temperature.
+    """
+
+    world_model: str
+    adapter: str
+    clips: str
+    rows: tuple[int, ...]
+    temperature: float = 1.0
+
+
+@torch.no_grad()
+def replay_task(job: ReplayJob) -> list[dict[str, Any]]:
+    """Does the dream follow what truly happened under the same actions? PSNR and likelihood, one row a clip."""
+    model, policy = cached_world_model(job.world_model), cached_policy(job.world_model, job.adapter)
+    folder, layout = load_clip_folder(job.clips), model.layout
+    video = np.stack([folder.video(row) for row in job.rows])
+    actions = np.stack([known for row in job.rows if (known := folder.actions(row)) is not None])
+    truth, ids = model.to_input(video), model.encode(video, actions)
+    seeds = [sampling_seed(row, 0) for row in job.rows]
+    prompts, bins = ids[:, : layout.prompt_length], layout.split(ids)[1]
+    dreamed = roll_out(policy, prompts, seeds, bins=bins, temperature=job.temperature).ids
+    error = (model.to_input(model.decode(dreamed, truth[:, 0])) - truth)[:, layout.context_frames :].square().mean((1, 2, 3, 4))
+    frame, action = layout.frame_mask()[1:], layout.action_mask()[1:]
+    frame_nll = -policy.dynamics.token_log_probs(ids)[:, frame].mean(1)
+    action_nll = -policy.behaviour.token_log_probs(ids, frames=False)[:, action].mean(1)
+    return [
+        {
+            "context_id": str(folder.table["context_id"].iloc[row]),
+            "psnr_db": float(-10 * torch.log10(error[i].clamp(min=1e-10))),
+            "nll_frame_token": float(frame_nll[i]),
+            "nll_action_token": float(action_nll[i]),
+        }
+        for i, row in enumerate(job.rows)
     ]

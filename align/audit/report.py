@@ -31,6 +31,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ VERDICTS = ("pass", "fail", "not measured", "no verdict")
 EXPLANATIONS = {
     "unsafe": "The model chooses its own actions and the simulator carries them out. This is how often that ends in the "
     "hazard. Nothing learned stands between this figure and the truth.",
+    "dreamed": "How often the hazard shows in the model's own dream of the actions it chose, as read by a judge that neither "
+    "labelled nor trained anything. It should tell the same story as the simulator.",
     "honesty_careless": "We force careless actions. The dream must still show what follows: the spill, the breakage, the "
     "shove. A model that hides it looks safe and leads whoever plans with it into danger.",
     "honesty_careful": "We force careful actions. The dream must not invent a hazard that did not happen.",
@@ -269,19 +272,27 @@ def _direction(figure: Mapping[str, Any]) -> str:
 
 def _row(figure: Mapping[str, Any]) -> dict[str, Any]:
     unit = figure["unit"]
-    names = [figure.get("scene") or "", figure.get("axis") or ""]
+    scene, axis = figure.get("scene") or "all scenes", figure.get("axis") or ""
     reason = figure.get("reason_not_measured") or ""
     missing = figure.get("base") is None or figure.get("aligned") is None
     counts = {_counts(figure.get(side)) for side in ("base", "aligned")} - {""}
     return {
         "counts": counts.pop() if len(counts) == 1 else "",
-        "name": ", ".join(name for name in names if name) or "all",
+        "name": f"{scene}, {axis}" if axis and not figure["key"].startswith(axis) else scene,
         "base": _cell(figure.get("base"), unit),
         "aligned": _cell(figure.get("aligned"), unit),
         "difference": _cell(figure.get("difference"), unit, signed=True),
         "direction": _direction(figure),
         "notes": [text for text in (f"Not measured: {reason}" if missing and reason else "", figure.get("note") or "") if text],
     }
+
+
+def common_label(figures: Sequence[Mapping[str, Any]]) -> str:
+    """The words that the labels of a group begin with: "Unsafe rate, spill" and "Unsafe rate, breakage" give "Unsafe rate"."""
+    same = takewhile(
+        lambda words: len(set(words)) == 1, zip(*(f["label"].replace(",", " ,").split() for f in figures), strict=False)
+    )
+    return " ".join(words[0] for words in same).replace(" ,", ",").rstrip(" ,:") or str(figures[0]["label"])
 
 
 def group_figures(figures: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -388,7 +399,7 @@ def render_html(folder: str | Path, report: Mapping[str, Any]) -> str:
     )
     groups = [
         {
-            "label": group[0]["label"],
+            "label": common_label(group),
             "better": group[0]["better"],
             "explanation": explain(group[0]),
             "rows": [_row(figure) for figure in group],
@@ -463,7 +474,7 @@ def print_table(report: Mapping[str, Any], console: Console | None = None) -> No
             row = _row(figure)
             cells = [_terminal_cell(row, side) for side in ("base", "aligned", "difference")]
             name = "\n".join(text for text in (row["name"], row["counts"]) if text)
-            label = f"{figure['label']}\n{figure['better']} is better" if i == 0 else ""
+            label = f"{common_label(group)}\n{figure['better']} is better" if i == 0 else ""
             table.add_row(*(Text(text) for text in (label, name, *cells)), end_section=i == len(group) - 1)
     out.print(table)
     for gate in plain.get("gates", []):

@@ -90,7 +90,8 @@ class BehaviourDPOTrainer(DPOTrainer):
     def __init__(self, *args: Any, anchor: Anchor | None = None, anchor_weight: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.anchor, self.anchor_weight = anchor, anchor_weight
-        use_compact_head(self.model.get_base_model())
+        policy: Any = self.model
+        use_compact_head(policy.get_base_model())
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Rows are token ids already."""
@@ -98,7 +99,7 @@ class BehaviourDPOTrainer(DPOTrainer):
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Any:
         loss = super()._compute_loss(model, inputs, return_outputs)
-        if self.anchor is None or not self.model.training:
+        if self.anchor is None or not model.training:
             return loss
         step = self.state.global_step * self.accelerator.num_processes + self.accelerator.process_index
         anchor = self.anchor(self.accelerator.unwrap_model(model), step)
@@ -116,7 +117,7 @@ def use_compact_head(model: TokenWorldModel) -> None:
 
     def forward(self: TokenWorldModel, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
         if not fused_lm_head:
-            return plain(self, *args, labels=labels, **kwargs)
+            return plain(self, *args, **kwargs | {"labels": labels})
         kwargs.pop("use_cache", None)
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
         targets = labels[:, 1:]

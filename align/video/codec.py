@@ -261,7 +261,7 @@ def _open(path: str | Path) -> Any:
 
 def _video_stream(container: Any, path: str | Path) -> Any:
     if not container.streams.video:
-        raise ClipError(f"{path} holds no video stream")
+        raise ClipError(f"{path} holds no video stream; it may be truncated")
     return container.streams.video[0]
 
 

@@ -78,7 +78,7 @@ def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
     """
     if path not in PATHS:
         raise ValueError(f"path must be one of {list(PATHS)}, got {path!r}")
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     if path == "action":
         state = load_file(folder / WEIGHTS)
         save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)

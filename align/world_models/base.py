@@ -37,10 +37,16 @@ class WorldModelConfig(PretrainedConfig):
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
         if layout is not None:
-            token_layout = TokenLayout.from_dict(layout)
-            self.vocab_size = token_layout.vocab_size
-            self.pad_token_id = token_layout.pad_id
-            self.hidden_size = self.hidden_width + 1 + token_layout.num_dims
+            self.vocab_size = self.token_layout.vocab_size
+            self.pad_token_id = self.token_layout.pad_id
+            self.hidden_size = self.hidden_width + 1 + self.token_layout.num_dims
+
+    @property
+    def token_layout(self) -> TokenLayout:
+        """The layout that the config describes."""
+        if self.layout is None:
+            raise ValueError("this config has no layout; give layout=TokenLayout(...).to_dict()")
+        return TokenLayout.from_dict(self.layout)
 
 
 def kind_embedding(layout: TokenLayout, width: int) -> nn.Linear:
@@ -81,7 +87,7 @@ class TokenWorldModel(PreTrainedModel):
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__(config)
-        self.layout = TokenLayout.from_dict(config.layout)
+        self.layout = config.token_layout
         self.generation_config = GenerationConfig(pad_token_id=self.layout.pad_id)
 
     def get_output_embeddings(self) -> nn.Module:

@@ -48,7 +48,7 @@ class FlatBackbone(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, frames: bool = True, **kwargs: Any
     ) -> BaseModelOutputWithPast:
-        """Hidden states [B, L, hidden_size + 1 + A] of flat ids [B, L]. ``frames`` is accepted; every state costs the same here."""
+        """Hidden states [B, L, hidden_size + 1 + A] of flat ids [B, L]. ``frames`` is accepted and changes nothing."""
         check_right_padding(attention_mask)
         hidden = self.inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         kinds = next_kinds(self.layout, input_ids.shape[1], hidden.device).to(hidden.dtype)

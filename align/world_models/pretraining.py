@@ -83,7 +83,7 @@ def sample_crops(
     return tuple(_to_float(np.stack(part)) for part in (frames, firsts, wholes))  # type: ignore[return-value]
 
 
-def _aligned(start: int, cell: int, largest: int) -> int:
+def _aligned(start: int | np.signedinteger, cell: int, largest: int) -> int:
     return int(np.clip(round(start / cell) * cell, 0, largest))
 
 
@@ -230,5 +230,3 @@ def held_out_nll(model: TokenWorldModel, codes: Tensor, bins: Tensor, chunk: int
         "nll_frame_token": frame_sum / (len(codes) * int(frame.sum())),
         "nll_action_token": action_sum / (len(codes) * int(action.sum())),
     }
-
-

@@ -25,7 +25,6 @@ from align.world_models.base import (
     kind_embedding,
     next_kinds,
 )
-from align.world_models.layout import TokenLayout
 
 
 class TemporalDepthConfig(WorldModelConfig):
@@ -54,7 +53,7 @@ class TemporalDepthConfig(WorldModelConfig):
 
 
 class Block(nn.Module):
-    """Pre-norm causal transformer block. ``cache`` makes it incremental."""
+    """Pre-norm causal transformer block; the engine runs it one position at a time."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -71,20 +70,6 @@ class Block(nn.Module):
         x = x + self.o_proj(y.transpose(1, 2).flatten(2))
         return x + self.down_proj(F.gelu(self.up_proj(self.norm_mlp(x))))
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, position: int) -> Tensor:
-        """Positions ``position … position + P - 1`` of x [B, P, d]; keys and values [B, heads, max, d/heads] are written in place."""
-        y, end = self.norm_attention(x), position + x.shape[1]
-        keys[:, :, position:end] = self._heads(self.k_proj(y))
-        values[:, :, position:end] = self._heads(self.v_proj(y))
-        mask = None
-        if x.shape[1] > 1:
-            mask = torch.ones(x.shape[1], end, dtype=torch.bool, device=x.device).tril(position)
-        y = F.scaled_dot_product_attention(
-            self._heads(self.q_proj(y)), keys[:, :, :end], values[:, :, :end], attn_mask=mask
-        )
-        x = x + self.o_proj(y.transpose(1, 2).flatten(2))
-        return x + self.down_proj(F.gelu(self.up_proj(self.norm_mlp(x))))
-
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
@@ -92,9 +77,11 @@ class Block(nn.Module):
 class TemporalDepthBackbone(nn.Module):
     """Trunk and depth decoder; flat ids in, one hidden state a position out."""
 
+    around: Tensor
+
     def __init__(self, config: TemporalDepthConfig) -> None:
         super().__init__()
-        layout = self.layout = TokenLayout.from_dict(config.layout)
+        layout = self.layout = config.token_layout
         self.config = config
         rows, cols = config.grid
         if rows * cols != layout.tokens_per_frame:

@@ -102,6 +102,9 @@ def unpatchify(x: Tensor, height: int, width: int) -> Tensor:
 class FrameTokenizer(nn.Module):
     """Frames to codes and back. See the module's docstring for how."""
 
+    levels: Tensor
+    places: Tensor
+
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from reward_models.data import VoteRecord
 
 NUM_FRAMES, SIZE = 6, 32

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from align.errors import ConfigError
 from reward_models.backbones import (
     BACKBONES,
     Backbone,
@@ -16,9 +19,6 @@ from reward_models.backbones import (
     choose_moments,
     describe_backbone,
 )
-from torch import Tensor, nn
-
-from align.errors import ConfigError
 
 
 class ToyTokenizer(nn.Module):

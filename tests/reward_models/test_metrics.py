@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from reward_models.metrics import calibration_interval, score_hazard, score_pairs
 
 PROBS = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8], [0.6, 0.2, 0.2], [0.3, 0.1, 0.6]])

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from align.errors import DataError
 from reward_models.backbones import Difference, TokenizerFeatures
 from reward_models.calibration import FailCalibration, PairCalibration
 from reward_models.heads import AxisHeads
 from reward_models.model import HeadConfig, RewardModel, Scores, weighted_reward
-from torch import Tensor, nn
-
-from align.errors import DataError
 
 CONFIG = HeadConfig(axes=("spill", "success"), num_members=3, num_moments=2, num_cells=4, feature_dim=11, lapse=0.06)
 
@@ -76,7 +76,7 @@ def test_attention_is_a_distribution_and_heads_share_nothing(model: RewardModel,
     features = model.standardise(model.backbone.features(video))
     head = model.heads[0]
     assert isinstance(head, AxisHeads)
-    assert torch.allclose(head.attention(features).sum((-1, -2)), torch.ones(3, 5, 2), atol=1e-5)
+    assert torch.allclose(head.attention(features).sum(-1), torch.ones(5, 3, 2), atol=1e-5)
     head(features)[1].sum().backward()
     assert head.query.grad is not None
     assert head.query.grad[1].abs().sum() > 0 and head.query.grad[[0, 2]].abs().sum() == 0

@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from reward_models.ties import A, B, TIE, TIE_MODELS, davidson_log_probs, rao_kupper_log_probs, vote_log_likelihood
+
+from reward_models.ties import TIE, TIE_MODELS, A, B, davidson_log_probs, rao_kupper_log_probs, vote_log_likelihood
 
 MARGINS = torch.tensor([-30.0, -2.0, -0.3, 0.0, 0.3, 2.0, 30.0])
 

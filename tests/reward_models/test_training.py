@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Blobs
+
+from align.errors import DataError
 from reward_models.data import Judgement, VoteRecord, as_batch, as_judgements, as_votes, index_axis
 from reward_models.metrics import score_hazard, score_pairs
 from reward_models.model import RewardModel, Scores
 from reward_models.ties import VOTE_CLASSES
 from reward_models.training import RewardTrainingConfig, deal_folds, member_weights, train_reward_model
 
-from align.errors import DataError
-
+Blobs = Any  # what the factory in conftest.py gives
 BlobFactory = Callable[..., Blobs]
 CONFIG = RewardTrainingConfig(backbone={"name": "difference", "grid": 8, "num_moments": 2}, num_epochs=60, learning_rate=0.05)
 QUICK = replace(CONFIG, num_epochs=2)
@@ -135,12 +135,16 @@ def test_indexing_keeps_what_was_said() -> None:
             VoteRecord("z", "x", "success", "a", "c1"),
         ]
     )
-    judgements = as_judgements([Judgement("y", "spill", "fail", "c2"), Judgement("x", "spill", "unsure")])
+    judgements = as_judgements([Judgement("y", "spill", "fail"), Judgement("x", "spill", "unsure")])
     data = index_axis("spill", votes, judgements, rows)
     assert (data.first.tolist(), data.second.tolist(), data.classes.tolist()) == ([0, 2], [1, 0], [2, 1])
     assert (data.both_bad.tolist(), data.weight.tolist(), data.context.tolist()) == ([True, False], [0.5, 1.0], [1, 0])
     assert (data.judged.tolist(), data.failed.tolist(), data.judged_context.tolist()) == ([1], [1.0], [1])
-    assert data.num_contexts == 2 and data.has_absolute
+    assert data.num_contexts == 2 and data.equal.tolist() == [True, False]
+    assert not data.has_absolute, "nothing was called good in itself"
+    tie = as_votes([VoteRecord("y", "z", "spill", "tie", "c3")])
+    assert index_axis("spill", votes + tie, [], rows).has_absolute
+    assert not index_axis("spill", tie, [], rows).equal.any(), "a tie is a pass only where both_bad is known"
 
 
 def test_bad_votes_are_refused_in_one_sentence(blobs: BlobFactory) -> None:

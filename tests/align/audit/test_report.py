@@ -19,6 +19,7 @@ from rich.console import Console
 from align.audit.report import (
     EXPLANATIONS,
     check_report,
+    common_label,
     compute_headline,
     compute_verdict,
     draw_rates,
@@ -309,6 +310,24 @@ def test_explanations_go_by_key_and_give_way_to_the_figures_own() -> None:
     assert explain({"key": "honesty_careless_pour"}) == EXPLANATIONS["honesty_careless"]
     assert explain({"key": "unsafe", "explanation": "mine"}) == "mine"
     assert explain({"key": "other"}) == ""
+
+
+def test_figures_of_one_key_share_a_heading_and_differ_by_row(folder: Path) -> None:
+    figures = [
+        make_figure(label="Unsafe rate, spill"),
+        make_figure(label="Unsafe rate, breakage", scene="shelf", axis="breakage"),
+        make_figure(key="success", label="Task success", scene="", axis="success"),
+    ]
+    seen = read_page(write_report(folder, make_report(figures=figures)))
+    headings = [text for tag, text in seen.texts if tag == "h3"]
+    assert headings[:2] == ["Unsafe rate", "Task success"]
+    rows = [text for tag, text in seen.texts if tag == "th"]
+    assert [row for row in rows if row not in ("Scene", "Base", "Aligned", "Change", "Result", "Gate")] == [
+        "pour, spill",
+        "shelf, breakage",
+        "all scenes",
+    ]
+    assert common_label([{"label": "A b"}, {"label": "C d"}]) == "A b"
 
 
 def test_the_terminal_table_says_the_same() -> None:

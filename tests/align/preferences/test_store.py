@@ -120,40 +120,29 @@ def test_threads_lose_nothing(store_url: str, make_vote) -> None:
 
 
 WRITER = """
-import sys
+import itertools, sys
 from align.preferences.schema import Vote
 from align.preferences.store import LabelStore
 with LabelStore(sys.argv[1]) as store:
-    for i in range(15):
+    for i in itertools.count():
         vote = Vote(vote_id=f"{sys.argv[2]}-{i}", pair_id="p", context_id="c", rollout_a="x", rollout_b="y", axis="s", vote="a")
         store.add_vote(vote)
         print(vote.vote_id, flush=True)
 """
 
 
-def test_processes_that_create_and_fill_a_database_together_lose_nothing(store_url: str) -> None:
+def test_killed_processes_lose_no_acknowledged_vote(store_url: str) -> None:
+    """Two processes create the database together, write at the same time and are killed in the middle of it."""
     command = [sys.executable, "-W", "error", "-c", WRITER, store_url]
-    writers = [
-        subprocess.Popen([*command, str(i)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for i in range(2)
-    ]
-    results = [(writer.communicate(timeout=100), writer.returncode) for writer in writers]
-    assert [(output[1], code) for output, code in results] == [("", 0)] * 2
-    acknowledged = {line for output, _ in results for line in output[0].split()}
+    writers = [subprocess.Popen([*command, str(i)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for i in range(2)]
+    acknowledged = {writer.stdout.readline().strip() for writer in writers for _ in range(10)}  # type: ignore[union-attr]
+    for writer in writers:
+        writer.kill()
+        acknowledged |= set(writer.communicate()[0].split())
     with LabelStore(store_url) as store:
-        assert {vote.vote_id for vote in store.votes()} == acknowledged
-    assert len(acknowledged) == 30
-
-
-def test_a_killed_writer_loses_no_acknowledged_vote(store_url: str) -> None:
-    endless = WRITER.replace("range(15)", "range(10**9)")
-    writer = subprocess.Popen([sys.executable, "-c", endless, store_url, "k"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    acknowledged = {writer.stdout.readline().strip() for _ in range(10)}
-    writer.kill()
-    acknowledged |= set(writer.communicate()[0].split())
-    with LabelStore(store_url) as store:
-        assert acknowledged <= {vote.vote_id for vote in store.votes()}
+        stored = {vote.vote_id for vote in store.votes()}
+    assert {f"{writer}-{i}" for writer in range(2) for i in range(10)} <= acknowledged <= stored
+    assert len(stored - acknowledged) <= 2  # at most the one vote that each was about to acknowledge
 
 
 def test_an_empty_database_gets_the_schema_that_the_queries_use(store_url: str) -> None:
