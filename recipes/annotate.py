@@ -42,12 +42,15 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     import numpy as np
 
     from align.audit.judge import OutcomeJudge
+    from align.errors import DataError
     from align.preferences.annotators import cast_votes, make_annotators
     from align.preferences.pairing import make_pairs
     from align.preferences.schema import write_votes
     from align.video.folder import load_clip_folder
     from align.world_models.world_model import SHIPPED
 
+    if Path(config.out).exists() and not run.resumed:
+        raise DataError(f"{config.out} exists already and may hold people's votes; choose another out")
     folder = load_clip_folder(config.rollouts)
     run.record_input("rollouts", config.rollouts)
     # Only these columns: nothing here may see what truly happened.

@@ -175,8 +175,12 @@ def score_rollouts(config: Config, run: Run, folder: ClipFolder) -> dict[str, np
                 bounds.append(reward.score(videos).lower_confidence_bound(config.uncertainty_weight))
                 advance(len(part))
         table = np.concatenate([part.numpy() for part in bounds])
-        run.save_json("scores", {axis: table[:, i].round(5).tolist() for i, axis in enumerate(reward.axes)})
-    return {axis: np.array(values) for axis, values in json.loads(cache.read_text()).items()}
+        scores = {axis: table[:, i].round(5).tolist() for i, axis in enumerate(reward.axes)}
+        run.save_json("scores", scores)
+    else:
+        scores = json.loads(cache.read_text())
+    # Not read back by every rank: only the first one writes, and the others must not wait for it.
+    return {axis: np.array(values) for axis, values in scores.items()}
 
 
 def _pairs_by_reward(config: Config, run: Run, folder: ClipFolder) -> list[tuple[int, int]]:
@@ -233,7 +237,7 @@ def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows:
         gradient_checkpointing=False,
         bf16=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
-        logging_steps=5,
+        logging_steps=min(5, config.num_steps, config.save_every),
         save_steps=config.save_every,
         save_total_limit=2,
         report_to=[],

@@ -59,6 +59,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.audit.figures import Tolerances, compute_figures, compute_gates, compute_replay_figures
     from align.audit.report import print_table, write_report
     from align.errors import ConfigError
+    from align.io import read_json
 
     if config.kind not in ("evaluate", "quickstart"):
         raise ConfigError(f"kind must be evaluate or quickstart, got {config.kind}")
@@ -83,7 +84,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     }
     write_report(run.path, report)
     print_table(report)
-    return report
+    # As it was written: with the verdict and the clips' hashes.
+    return dict(read_json(run.path / "report.json"))
 
 
 def _plain(config: Config) -> dict[str, Any]:
@@ -95,9 +97,7 @@ def _plain(config: Config) -> dict[str, Any]:
 def _summary(config: Config) -> list[str]:
     scenes = len(config.scenes)
     if config.clips:
-        return [
-            "Held-out clips were replayed. Without a simulator safety and success are not measured: that is not a pass."
-        ]
+        return ["Held-out clips were replayed. Without a simulator safety and success are not measured: that is not a pass."]
     return [
         f"{config.simulator_contexts * scenes} held-out contexts in the simulator, {config.dream_contexts * scenes} dreams, "
         f"{config.honesty_contexts * scenes} dreams with forced actions; none of them was used for tuning.",
@@ -112,12 +112,13 @@ def collect_evidence(config: Config, run: Run, name: str, adapter: str) -> Evide
 
     def rows(kind: str, task: Callable[[EpisodeJob], list[dict[str, Any]]], contexts: int, why: str) -> list[dict[str, Any]]:
         stage = f"{name}-{kind}"
+        measured = _measured(config, contexts)
         if (done := run.done(stage)) is not None:
-            return list(done["rows"])
+            return _read_rows(done["rows"])
         if name == "base" and config.base_rows:
-            return _reuse(config, stage)
+            return _reuse(config, stage, measured)
         with run.stage(stage) as results:
-            results["config"] = {"contexts": contexts, "model": config.model, "seed": config.seed, "t": config.temperature}
+            results["config"] = measured
             results["rows"] = run_jobs(config, run, task, make_jobs(config, adapter, contexts), f"{name}: {kind}", why)
         return list(results["rows"])
 
@@ -149,7 +150,24 @@ def replay_rows(config: Config, run: Run, name: str, adapter: str) -> list[dict[
     return list(results["rows"])
 
 
-def _reuse(config: Config, stage: str) -> list[dict[str, Any]]:
+def _measured(config: Config, contexts: int) -> dict[str, Any]:
+    """What rows about the base depend on."""
+    return {
+        "contexts": contexts,
+        "judge": config.judge,
+        "model": config.model,
+        "scenes": list(config.scenes),
+        "seed": config.seed,
+        "temperature": config.temperature,
+    }
+
+
+def _read_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as they were before they were written: JSON has no NaN."""
+    return [{key: float("nan") if value is None else value for key, value in row.items()} for row in rows]
+
+
+def _reuse(config: Config, stage: str, measured: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows about the base from an earlier run over the same contexts."""
     from align.errors import ConfigError, DataError
     from align.io import read_json
@@ -158,10 +176,9 @@ def _reuse(config: Config, stage: str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"base_rows={config.base_rows} holds no {path.name}; give the run folder of a finished evaluation")
     stored = read_json(path)
-    wanted = {"model": config.model, "seed": config.seed, "t": config.temperature}
-    if {key: stored["config"][key] for key in wanted} != wanted:
-        raise ConfigError(f"{path} was measured with {stored['config']}, this run wants {wanted}; leave base_rows empty")
-    return [{k: float("nan") if v is None else v for k, v in row.items()} for row in stored["rows"]]
+    if stored["config"] != measured:
+        raise ConfigError(f"{path} was measured with {stored['config']}, this run wants {measured}; leave base_rows empty")
+    return _read_rows(stored["rows"])
 
 
 def make_jobs(config: Config, adapter: str, contexts: int, *, keep_video: bool = False) -> list[EpisodeJob]:

@@ -22,17 +22,17 @@ class Config:
     """Its tokenizer shows what dreams look like at best."""
     out: str = ""
     """Folder for both; empty puts them into the run folder."""
-    num_contexts: int = 1000
+    num_contexts: int = 700
     """Contexts a scene and judge."""
-    num_steps: int = 900
+    num_steps: int = 600
     """Training steps of each."""
-    held_out: int = 150
+    held_out: int = 100
     """Contexts a scene and judge kept for the figures."""
     seed: int = 0
     """Seed."""
 
 
-JUDGES = {"labeller": ("probe", 40, 2), "judge": ("judge", 48, 1)}
+JUDGES = {"labeller": ("probe", 40, 2), "judge": ("judge", 48, 2)}
 """Name to the split of contexts it learns from, its width, and every how many frames it looks."""
 
 
@@ -46,6 +46,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
 
 
 def _train(config: Config, run: Run, world_model: WorldModel, name: str, path: Path) -> dict[str, float]:
+    import numpy as np
+
     from align.audit.judge import JudgeConfig, train_judge
     from align.types import SUCCESS_AXIS
 
@@ -56,29 +58,40 @@ def _train(config: Config, run: Run, world_model: WorldModel, name: str, path: P
     videos, labels = _film(config, run, split, world_model, axes)
     held = 3 * config.held_out
 
-    def through_tokenizer(video: np.ndarray) -> np.ndarray:
-        pixels = world_model.to_input(video)
-        decoded = world_model.tokenizer.decode(world_model.tokenizer.encode(pixels), pixels[:, 0])
-        return (decoded.permute(0, 1, 3, 4, 2) * 255).round().byte().numpy()
-
+    decoded = _reconstruct(run, world_model, videos)
     with run.stage(name, "a judge that reads outcomes from pixels") as results:
         with run.progress(f"training the {name}", config.num_steps) as advance:
             judge = train_judge(
                 JudgeConfig(axes, width=width, every=every),
                 videos[held:],
                 labels[held:],
-                through_tokenizer,
+                decoded[held:],
                 num_steps=config.num_steps,
                 seed=config.seed + len(name),
                 progress=advance,
             )
         judge.save(path)
-        for kind, shown in (("real", videos[:held]), ("reconstructed", through_tokenizer(videos[:held]))):
+        for kind, shown in (("real", videos[:held]), ("reconstructed", decoded[:held])):
             read = judge.judge(shown)
             for i, axis in enumerate(axes):
-                results[f"accuracy_{axis}_{kind}"] = float(((read[axis] > 0.5) == (labels[:held, i] > 0.5)).mean())
+                right = ((read[axis] > 0.5) == (labels[:held, i] > 0.5)) & ~np.isnan(read[axis])
+                results[f"accuracy_{axis}_{kind}"] = float(right.mean())
             results[f"readable_{kind}"] = float((read["readable"] >= 0.5).mean())
     return dict(results)
+
+
+def _reconstruct(run: Run, world_model: WorldModel, videos: np.ndarray) -> np.ndarray:
+    """The clips after the tokenizer, uint8 of the same shape."""
+    import numpy as np
+
+    parts = []
+    with run.progress("reconstructing", len(videos), "dreams look like this at best") as advance:
+        for start in range(0, len(videos), 64):
+            pixels = world_model.to_input(videos[start : start + 64])
+            shown = world_model.tokenizer.decode(world_model.tokenizer.encode(pixels), pixels[:, 0])
+            parts.append((shown.permute(0, 1, 3, 4, 2) * 255).round().byte().numpy())
+            advance(len(pixels))
+    return np.concatenate(parts)
 
 
 def _film(

@@ -105,6 +105,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     out = Path(config.out) if config.out else run.path / "world_model"
     tokenizer, figures = _train_tokenizer(config, run, folder)
     layout, codes, bins = _encode_all(config, run, folder, tokenizer)
+    # Again, because a resumed run has drawn other numbers on its way here.
+    torch.manual_seed(config.seed)
     model = _make_model(config, layout)
     held = _num_held_out(config, len(codes))
     _train_model(config, run, model, codes[held:], bins[held:])

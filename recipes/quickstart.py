@@ -41,6 +41,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     """Run the loop step by step; each step is a run folder of its own, and a finished one is not done again."""
     from align.audit.figures import compute_figures
     from align.audit.report import print_table, write_report
+    from align.io import read_json
     from recipes import annotate, dpo, evaluate, reward, rollout, simulate
 
     data, seed, workers = run.path / "data", config.seed, config.num_workers
@@ -97,7 +98,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     write_report(run.path, report)
     print_table(report)
     run.say(f"report: {run.path / 'report.html'}")
-    return report
+    # As it was written: with the verdict and the clips' hashes.
+    return dict(read_json(run.path / "report.json"))
 
 
 def open_step(run: Run, name: str, config: Any) -> Run:

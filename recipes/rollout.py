@@ -55,7 +55,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     """Write the rollout folder; returns how many clips were dreamed."""
     from align.errors import DataError
     from align.video.folder import load_clip_folder
-    from align.video.writer import ClipFolderWriter
+    from align.video.writer import ClipFolderWriter, encode_row
     from align.world_models.pool import Pool, cached_world_model, chunks
 
     if Path(config.out).exists():
@@ -78,9 +78,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
         todo = [(number, job) for number, job in enumerate(jobs) if number not in writer.done_tasks]
         advance(len(rows) - sum(len(job.rows) for _, job in todo))
         for (number, job), made in zip(todo, pool.map(roll_out_chunk, [job for _, job in todo]), strict=True):
-            for row, video in made:
-                writer.add(row, video)
-            writer.record([], task=number)
+            # A chunk enters the journal as a whole, so one that was cut off by a kill is made again.
+            writer.record([encode_row(item, writer.partial / "videos", {}, taken=writer.rows) for item in made], task=number)
             advance(len(job.rows))
     return {"num_rollouts": len(rows), "out": config.out}
 

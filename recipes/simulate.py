@@ -34,6 +34,7 @@ class Config:
 
 def main(config: Config, run: Run) -> dict[str, Any]:
     """Write the folder; returns counts and the share of unsafe clips a scene."""
+    from align.errors import DataError
     from align.scenes.behaviour import film_scene, folder_info, split_seed
     from align.video.folder import load_clip_folder, write_clip_folder
 
@@ -43,6 +44,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
         for scene in config.scenes
         for sample in range(config.samples_per_context)
     ]
+    if Path(config.out).exists() and not run.resumed:
+        raise DataError(f"{config.out} exists already; choose another out")
     if not Path(config.out).exists():
         with run.progress("filming", len(jobs), "what people did in the household, bad manners included") as advance:
             write_clip_folder(

@@ -96,37 +96,46 @@ class Difference(nn.Module):
     """Parameter-free: how each cell of a few chosen frames differs from frame 0.
 
     The numbers per cell: mean absolute difference per colour (3), mean signed difference per colour (3), mean colour (3),
-    fraction of changed pixels (1), mean absolute change since the frame before (1). Pooling over cells makes it indifferent
-    to the blur and the small artefacts of dreamed clips; comparing with frame 0 takes wall and floor colours out.
+    fraction of changed pixels (1), mean absolute change since the frame before (1). Comparing with frame 0 takes wall and
+    floor colours out; the box filter and the tolerance make it indifferent to the blur and drift of dreamed clips.
 
     Args:
         grid: Cells per side.
         num_moments: How many frames are looked at.
         threshold: A pixel counts as changed when its brightness differs from frame 0 by more than this, of 1.
+        smooth: Side of the box of pixels that are averaged before anything else.
+        tolerance: Differences are taken towards 0 by this much, of 1; smaller ones are nothing.
     """
 
     name: ClassVar[str] = "difference"
     feature_dim: ClassVar[int] = 11
 
-    def __init__(self, grid: int = 8, num_moments: int = 5, threshold: float = 0.1) -> None:
+    def __init__(
+        self, grid: int = 8, num_moments: int = 5, threshold: float = 0.1, smooth: int = 2, tolerance: float = 0.05
+    ) -> None:
         super().__init__()
-        if grid < 1 or num_moments < 1 or not 0 < threshold < 1:
-            raise ValueError(f"grid and num_moments must be >= 1 and 0 < threshold < 1, got {grid}, {num_moments}, {threshold}")
+        if min(grid, num_moments, smooth) < 1:
+            raise ValueError(f"grid, num_moments and smooth must be >= 1, got {grid}, {num_moments}, {smooth}")
+        if not 0 < threshold < 1 or not 0 <= tolerance < 1:
+            raise ValueError(f"threshold must be in (0, 1) and tolerance in [0, 1), got {threshold} and {tolerance}")
         self.grid, self.num_moments, self.threshold = grid, num_moments, threshold
+        self.smooth, self.tolerance = smooth, tolerance
 
     def config(self) -> dict[str, Any]:
-        return {"grid": self.grid, "num_moments": self.num_moments, "threshold": self.threshold}
+        return {name: getattr(self, name) for name in ("grid", "num_moments", "threshold", "smooth", "tolerance")}
 
     @torch.no_grad()
     def features(self, video: Tensor) -> Tensor:
         """Encode [B, T, 3, H, W] in [0, 1] to [B, num_moments, grid * grid, 11]; cells run row by row from the top left."""
         check_video(video)
+        video = F.avg_pool2d(video.flatten(0, 1), self.smooth).unflatten(0, video.shape[:2])
         moments = choose_moments(video.shape[1], self.num_moments)
         frames, before = video[:, moments], video[:, [moment - 1 for moment in moments]]
-        change = frames - video[:, :1]
         luma = video.new_tensor(LUMA).view(3, 1, 1)
-        changed = ((change * luma).sum(2, keepdim=True).abs() > self.threshold).to(video.dtype)
-        motion = ((frames - before) * luma).sum(2, keepdim=True).abs()
+        difference = frames - video[:, :1]
+        changed = ((difference * luma).sum(2, keepdim=True).abs() > self.threshold).to(video.dtype)
+        change = F.softshrink(difference, self.tolerance)
+        motion = F.softshrink(((frames - before) * luma).sum(2, keepdim=True), self.tolerance).abs()
         planes = torch.cat([change.abs(), change, frames, changed, motion], dim=2)
         cells = F.adaptive_avg_pool2d(planes.flatten(0, 1), self.grid)
         return cells.unflatten(0, planes.shape[:2]).flatten(3).transpose(2, 3).contiguous()

@@ -98,7 +98,7 @@ def simulator_task(job: EpisodeJob) -> list[dict[str, Any]]:
     return rows
 
 
-def _prompts(job: EpisodeJob) -> tuple[torch.Tensor, torch.Tensor]:
+def make_prompts(job: EpisodeJob) -> tuple[torch.Tensor, torch.Tensor]:
     """Prompt ids of the job's contexts, and frame 0 of each, float32 [B, 3, h, w]."""
     from align.scenes.behaviour import context
 
@@ -111,7 +111,7 @@ def _prompts(job: EpisodeJob) -> tuple[torch.Tensor, torch.Tensor]:
 def dream_task(job: EpisodeJob) -> list[dict[str, Any]]:
     """The model dreams with its own actions; the judge of record reads the dream. Unreadable is NaN."""
     model, policy = cached_world_model(job.world_model), cached_policy(job.world_model, job.adapter)
-    prompts, first = _prompts(job)
+    prompts, first = make_prompts(job)
     seeds = [sampling_seed(seed, job.sample) for seed in job.seeds]
     ids = roll_out(policy, prompts, seeds, temperature=job.temperature).ids
     video = model.decode(ids, first)

@@ -120,7 +120,7 @@ def train_judge(
     config: JudgeConfig,
     videos: UInt8,
     labels: np.ndarray,
-    through_tokenizer: Callable[[UInt8], UInt8],
+    reconstructed: UInt8,
     *,
     num_steps: int,
     seed: int,
@@ -133,7 +133,7 @@ def train_judge(
         config: Sizes.
         videos: uint8 [n, T, H, W, 3] at the world model's size.
         labels: float [n, axes], 0 or 1.
-        through_tokenizer: Encodes and decodes clips, for what dreams look like at best.
+        reconstructed: The same clips after the tokenizer, which is what dreams look like at best.
         num_steps: Steps of AdamW.
         seed: Seed of initialisation and order.
         batch_size: Clips a step.
@@ -146,7 +146,7 @@ def train_judge(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=num_steps, pct_start=0.1)
     for _ in range(num_steps):
         rows = rng.integers(0, len(videos), batch_size)
-        video, target, weight = make_artefacts(videos[rows], labels[rows], rng, through_tokenizer)
+        video, target, weight = make_artefacts(videos[rows], reconstructed[rows], labels[rows], rng)
         logits = judge(torch.from_numpy(video).permute(0, 1, 4, 2, 3).float().div(255))
         loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(target), weight=torch.from_numpy(weight))
         loss.backward()
@@ -159,7 +159,7 @@ def train_judge(
 
 
 def make_artefacts(
-    videos: UInt8, labels: np.ndarray, rng: np.random.Generator, through_tokenizer: Callable[[UInt8], UInt8]
+    videos: UInt8, reconstructed: UInt8, labels: np.ndarray, rng: np.random.Generator
 ) -> tuple[UInt8, np.ndarray, np.ndarray]:
     """Turn a batch into what a judge may meet: videos, targets [B, axes + 1] and loss weights of the same shape.
 
@@ -171,7 +171,7 @@ def make_artefacts(
     weights = np.ones_like(targets)
     kind = rng.choice(5, len(videos), p=[0.33, 0.35, 0.08, 0.14, 0.10])
     if (kind == 1).any():
-        videos[kind == 1] = through_tokenizer(videos[kind == 1])
+        videos[kind == 1] = reconstructed[kind == 1]
     for i in np.flatnonzero(kind == 2):
         start = int(rng.integers(0, 3))
         videos[i, start:] = videos[i, start]

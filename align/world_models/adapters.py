@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +86,9 @@ def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
         save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)
         config = json.loads((folder / CONFIG).read_text())
         targets = config["target_modules"]
-        named = f"action_path\\.({targets})" if isinstance(targets, str) else [f"action_path.{t}" for t in targets]
+        # PEFT writes a pattern, or a list of names or of their last parts.
+        pattern = targets if isinstance(targets, str) else r"(.*\.)?(" + "|".join(map(re.escape, sorted(targets))) + ")"
+        named = rf"action_path\.({pattern})"
         (folder / CONFIG).write_text(json.dumps({**config, "target_modules": named}, indent=2, sort_keys=True) + "\n")
     (folder / ABOUT).write_text(json.dumps({"path": path}, indent=2) + "\n")
     (folder / "README.md").write_text(card)
@@ -148,9 +152,22 @@ def _merged(base: TokenWorldModel, folder: Path, path: str) -> TokenWorldModel:
     own = copy.deepcopy(base)
     wrapped = ActionPath(own) if path == "action" else own
     try:
-        model = PeftModel.from_pretrained(wrapped, str(folder)).merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # checked below
+            loaded = PeftModel.from_pretrained(wrapped, str(folder))
+        _check_complete(loaded, folder)
+        model = loaded.merge_and_unload()
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise AdapterError(f"{folder} does not fit this world model; use the base it was trained on ({reason})") from error
     tuned = model.action_path if path == "action" else model
     return tuned.eval().requires_grad_(False)
+
+
+def _check_complete(model: PeftModel, folder: Path) -> None:
+    """PEFT leaves out in silence what only one side has, such as the layers of a deeper model."""
+    from peft import get_peft_model_state_dict
+
+    wanted, got = set(load_file(folder / WEIGHTS)), set(get_peft_model_state_dict(model))
+    if odd := sorted(wanted ^ got):
+        raise ValueError(f"{len(odd)} tensors are on one side only, such as {odd[0]}")

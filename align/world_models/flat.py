@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, StaticCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from align.world_models.base import (
@@ -33,8 +33,16 @@ class FlatConfig(WorldModelConfig):
 
     def __init__(self, layout: dict[str, Any] | None = None, inner: dict[str, Any] | None = None, **kwargs: Any) -> None:
         self.inner = inner or {}
-        kwargs["hidden_width"] = self.inner.get("hidden_size", 128)
+        if self.inner:
+            # Some architectures call it n_embd or d_model; their config class knows.
+            kwargs["hidden_width"] = inner_config(self.inner).hidden_size
         super().__init__(layout, **kwargs)
+
+
+def inner_config(values: dict[str, Any]) -> PretrainedConfig:
+    """The config of the wrapped model from its ``to_dict()``."""
+    sizes = dict(values)
+    return AutoConfig.for_model(sizes.pop("model_type"), **sizes)
 
 
 class FlatBackbone(nn.Module):
@@ -63,9 +71,7 @@ class FlatModel(TokenWorldModel):
 
     def __init__(self, config: FlatConfig) -> None:
         super().__init__(config)
-        inner = dict(config.inner)
-        inner_config = AutoConfig.for_model(inner.pop("model_type"), **inner)
-        causal = AutoModelForCausalLM.from_config(inner_config)
+        causal = AutoModelForCausalLM.from_config(inner_config(config.inner))
         self.model = FlatBackbone(causal.base_model, self.layout)
         self.lm_head = kind_embedding(self.layout, config.hidden_width)
         self.post_init()
@@ -75,9 +81,14 @@ class FlatModel(TokenWorldModel):
         """Use a causal LM that is already there; its weights are taken over, its head is copied.
 
         Raises:
-            ValueError: If its vocabulary is smaller than the layout's.
+            ValueError: If its vocabulary or its number of positions is smaller than the layout's, or its head has a bias.
         """
         head = causal_lm.get_output_embeddings()
+        positions = getattr(causal_lm.config, "max_position_embeddings", None)
+        if positions is not None and positions < layout.length:
+            raise ValueError(f"the causal LM has {positions} positions but a clip has {layout.length} ids; choose a longer one")
+        if getattr(head, "bias", None) is not None:
+            raise ValueError("the causal LM's output embedding has a bias, which a world model's has not; choose one without")
         if head.weight.shape[0] < layout.vocab_size:
             raise ValueError(
                 f"the causal LM has {head.weight.shape[0]} ids but the layout needs {layout.vocab_size}; "

@@ -28,7 +28,7 @@ def draw_clip(rng: np.random.Generator, wall: NDArray[np.float64], unsafe: bool)
     """uint8 [6, 32, 32, 3]: the blob starts at the top and falls to the floor (rows 24 on) or to the table (row 14)."""
     video = np.broadcast_to(wall, (NUM_FRAMES, SIZE, SIZE, 3)).copy()
     video[:, 24:] *= 0.7
-    colour, column = rng.uniform(0, 255, 3), rng.integers(2, SIZE - 8)
+    colour, column = rng.uniform(0, 90, 3), rng.integers(2, SIZE - 8)
     end = 26 if unsafe else 14
     for frame_idx in range(NUM_FRAMES):
         row = round(2 + (end - 2) * frame_idx / (NUM_FRAMES - 1))

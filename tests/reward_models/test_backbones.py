@@ -46,12 +46,22 @@ def test_difference_written_out() -> None:
     # 3 frames of 4x4, 2x2 cells; in the last frame the top right cell turns half red (2 of 4 pixels), from black
     video = torch.zeros(1, 3, 3, 4, 4)
     video[0, 2, 0, 0, 2:] = 1.0
-    features = Difference(grid=2, num_moments=2, threshold=0.1).features(video)
+    features = Difference(grid=2, num_moments=2, threshold=0.1, smooth=1, tolerance=0.0).features(video)
     assert features.shape == (1, 2, 4, 11)
     assert features[0, 0].abs().sum() == 0
     half_red = [0.5, 0, 0, 0.5, 0, 0, 0.5, 0, 0, 0.5, 0.299 / 2]
     assert features[0, 1, 1].tolist() == pytest.approx(half_red, abs=1e-6)
     assert features[0, 1, [0, 2, 3]].abs().sum() == 0
+
+
+def test_difference_forgives_small_drift_and_fine_noise() -> None:
+    video = torch.full((1, 3, 3, 8, 8), 0.5)
+    video[0, 1] += 0.04  # the whole frame drifts a little
+    video[0, 2] += 0.3 * (-1.0) ** torch.arange(8)  # stripes that cancel within a box of two pixels
+    features = Difference(grid=2, num_moments=2).features(video)
+    assert features[..., :6].abs().max() < 1e-6 and features[..., 9:].abs().max() < 1e-6
+    video[0, 2, 0, :4, :4] = 0.9  # a red cell: 0.4 less the tolerance
+    assert Difference(grid=2, num_moments=2).features(video)[0, 1, 0, 0].item() == pytest.approx(0.35)
 
 
 def test_difference_ignores_a_still_background() -> None:
@@ -74,9 +84,9 @@ def test_bad_videos_are_named(video: Tensor, message: str) -> None:
 
 
 def test_registry_rebuilds_from_the_description() -> None:
-    again = build_backbone(describe_backbone(Difference(grid=4, num_moments=3, threshold=0.2)))
+    again = build_backbone(describe_backbone(Difference(grid=4, num_moments=3, threshold=0.2, smooth=3, tolerance=0.1)))
     assert isinstance(again, Difference) and isinstance(again, Backbone)
-    assert (again.grid, again.num_moments, again.threshold) == (4, 3, 0.2)
+    assert again.config() == {"grid": 4, "num_moments": 3, "threshold": 0.2, "smooth": 3, "tolerance": 0.1}
     assert {"difference", "tokenizer", "huggingface"} <= set(BACKBONES)
 
 

@@ -103,15 +103,3 @@ def test_neighbours_of_a_corner_and_of_the_middle() -> None:
 def test_grid_must_hold_the_tokens(layout: Any) -> None:
     with pytest.raises(ValueError, match="6 tokens a frame"):
         TemporalDepthModel(TemporalDepthConfig(layout.to_dict(), grid=(2, 2)))
-
-
-def test_incremental_block_equals_the_whole(make_model: Make) -> None:
-    block = make_model("temporal_depth").model.trunk[0]
-    x = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(0))
-    keys, values = torch.zeros(2, 4, 7, 8), torch.zeros(2, 4, 7, 8)
-    parts = [
-        block.step(x[:, :3], keys, values, 0),
-        block.step(x[:, 3:4], keys, values, 3),
-        block.step(x[:, 4:], keys, values, 4),
-    ]
-    torch.testing.assert_close(torch.cat(parts, 1), block(x), atol=1e-5, rtol=0)
