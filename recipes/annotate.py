@@ -54,7 +54,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     folder = load_clip_folder(config.rollouts)
     run.record_input("rollouts", config.rollouts)
     # Only these columns: nothing here may see what truly happened.
-    table = folder.table[["rollout_id", "context_id", "scene", "sha256"]]
+    table = folder.table[["rollout_id", "context_id", "scene", "file_name", "sha256"]]
     num_axes = min(len(axes) for axes in config.axes.values())
     pairs = make_pairs(table, config.budget // num_axes, config.axes, config.seed)
     judge = OutcomeJudge.load(Path(config.labeller) if config.labeller else SHIPPED["household"] / "labeller")

@@ -234,7 +234,7 @@ def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows:
         loss_weights=[1.0, config.chosen_weight],
         max_length=None,
         remove_unused_columns=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         bf16=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
         logging_steps=min(5, config.num_steps, config.save_every),

@@ -143,7 +143,8 @@ def train_judge(
     rng = np.random.default_rng(seed)
     judge = OutcomeJudge(config)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=num_steps, pct_start=0.1)
+    # Not 0.1: a warm-up of exactly one step makes the schedule divide by zero.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=num_steps, pct_start=0.101)
     for _ in range(num_steps):
         rows = rng.integers(0, len(videos), batch_size)
         video, target, weight = make_artefacts(videos[rows], reconstructed[rows], labels[rows], rng)

@@ -26,6 +26,10 @@ from align.world_models.layout import TokenLayout
 from align.world_models.temporal_depth import Block, TemporalDepthModel
 
 
+FRAME_TEMPERATURE = 1.0
+"""Default temperature of frames."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """A world model ready to sample: adapters are merged.
@@ -272,6 +276,7 @@ def roll_out(
     *,
     bins: Tensor | None = None,
     temperature: float = 1.0,
+    frame_temperature: float = FRAME_TEMPERATURE,
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
 ) -> Rollouts:
@@ -282,7 +287,8 @@ def roll_out(
         prompts: int64 [B, prompt_length], context frames and the actions between them.
         seeds: One per rollout.
         bins: Given actions, int64 [B, T-1, A]; those of the context are ignored. None lets the policy choose.
-        temperature: Of actions and frames alike; 0 is greedy.
+        temperature: Of actions; 0 is greedy.
+        frame_temperature: Of frames. Below 1 it makes dreams crisper and touches no choice of the agent.
         batch_size: Clips at a time; the last batch is padded to it.
         progress: Called with the number of clips that a batch has finished.
 
@@ -300,7 +306,7 @@ def roll_out(
         given = None if bins is None else bins[rows]
         uniforms = draw_uniforms([seeds[i] for i in rows], layout)
         done = min(batch_size, len(prompts) - start)
-        ids, log_probs = _roll_out_batch(policy, prompts[rows], uniforms, given, temperature)
+        ids, log_probs = _roll_out_batch(policy, prompts[rows], uniforms, given, (temperature, frame_temperature))
         parts.append((ids[:done], log_probs[:done]))
         if progress is not None:
             progress(done)
@@ -313,7 +319,7 @@ def _padded_rows(start: int, total: int, batch_size: int) -> list[int]:
 
 
 def _roll_out_batch(
-    policy: Policy, prompts: Tensor, uniforms: Tensor, given: Tensor | None, temperature: float
+    policy: Policy, prompts: Tensor, uniforms: Tensor, given: Tensor | None, temperatures: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
     layout = policy.layout
     n, batch = layout.tokens_per_frame, len(prompts)
@@ -326,9 +332,9 @@ def _roll_out_batch(
     for step in range(layout.num_frames - 1):
         observed = step + 1 < layout.context_frames
         known = context[:, step, n:] - offsets if observed else (None if given is None else given[:, step])
-        action, log_prob = stepper.act(uniforms[:, step, n:], temperature, known)
+        action, log_prob = stepper.act(uniforms[:, step, n:], temperatures[0], known)
         codes, frame_log = (
-            (context[:, step + 1, :n], torch.zeros(batch, n)) if observed else stepper.dream(uniforms[:, step, :n], temperature)
+            (context[:, step + 1, :n], torch.zeros(batch, n)) if observed else stepper.dream(uniforms[:, step, :n], temperatures[1])
         )
         stepper.observe(codes)
         frames.append(codes)

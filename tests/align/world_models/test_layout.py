@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.types import ActionSpace
@@ -44,6 +44,7 @@ def test_second_dim_has_ids_of_its_own() -> None:
     assert layout.join(torch.tensor([[[7], [8]]]), torch.tensor([[[3, 3]]])).tolist() == [[7, 13, 18, 8]]
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_split_undoes_join(layout: TokenLayout) -> None:
     codes, bins = random_clip(layout)
@@ -53,6 +54,7 @@ def test_split_undoes_join(layout: TokenLayout) -> None:
     assert torch.equal(back[0], codes) and torch.equal(back[1], bins)
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_join_of_a_prefix_is_a_prefix(layout: TokenLayout) -> None:
     codes, bins = random_clip(layout)
@@ -61,6 +63,7 @@ def test_join_of_a_prefix_is_a_prefix(layout: TokenLayout) -> None:
     assert torch.equal(part, layout.join(codes, bins)[:, : layout.prompt_length])
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_every_id_stands_where_its_kind_may(layout: TokenLayout) -> None:
     ids = layout.join(*random_clip(layout))
@@ -70,6 +73,7 @@ def test_every_id_stands_where_its_kind_may(layout: TokenLayout) -> None:
     assert not allowed[:, layout.pad_id].any()
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_masks_share_out_what_a_rollout_writes(layout: TokenLayout) -> None:
     action, frame = layout.action_mask(), layout.frame_mask()
@@ -80,6 +84,7 @@ def test_masks_share_out_what_a_rollout_writes(layout: TokenLayout) -> None:
     assert torch.equal(layout.frame_mask(past_context=False), layout.kinds == 0)
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_bins_come_back_from_actions(layout: TokenLayout) -> None:
     bins = torch.arange(layout.num_bins)[:, None].expand(-1, layout.num_dims)
@@ -94,6 +99,7 @@ def test_actions_go_to_the_nearest_bin_and_are_clipped() -> None:
     assert layout.actions_to_bins(actions)[:, 0].tolist() == [0, 0, 1, 2, 3, 4]
 
 
+@settings(max_examples=20)
 @given(layouts())
 def test_layout_survives_json(layout: TokenLayout) -> None:
     assert TokenLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout

@@ -36,7 +36,7 @@ def test_every_prefix_gives_the_same_logits(model: Any, random_ids: Make) -> Non
     ids = random_ids(2)
     whole = model(ids).logits
     for length in range(1, ids.shape[1] + 1):
-        torch.testing.assert_close(model(ids[:, :length]).logits, whole[:, :length], atol=2e-5, rtol=0)
+        torch.testing.assert_close(model(ids[:, :length]).logits, whole[:, :length], atol=1e-4, rtol=0)
 
 
 def test_right_padding_changes_nothing(model: Any, random_ids: Make) -> None:

@@ -1,0 +1,281 @@
+"""DPO on action tokens: what is scored, what is not, and that TRL's own numbers are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.utils import add_fused_lm_head
+
+from align.tuning.dpo import (
+    BehaviourCollator,
+    BehaviourDPOTrainer,
+    frame_log_probs,
+    id_tokenizer,
+    make_frame_anchor,
+    preference_rows,
+    use_compact_head,
+)
+from align.world_models.adapters import add_lora
+
+Make = Callable[..., Any]
+BETA, CHOSEN_WEIGHT = 0.3, 0.5
+
+
+@pytest.fixture
+def pairs(layout: Any, random_ids: Make) -> Any:
+    """``pairs(n)``: chosen and rejected int64 [n, L] of the same contexts."""
+
+    def make(num: int) -> tuple[Any, Any]:
+        chosen, rejected = random_ids(num, seed=1), random_ids(num, seed=2)
+        rejected[:, : layout.prompt_length] = chosen[:, : layout.prompt_length]
+        return chosen, rejected
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path, layout: Any) -> Make:
+    """``make_trainer(policy, chosen, rejected, …)``: a trainer that has done nothing yet."""
+
+    def make(
+        policy: Any, chosen: Any, rejected: Any, *, frames: bool = False, scored: Any = None, kind: Any = None, **wishes: Any
+    ) -> Any:
+        extra = {key: wishes.pop(key) for key in ("anchor", "anchor_weight") if key in wishes}
+        arguments: dict[str, Any] = {
+            "per_device_train_batch_size": len(chosen),
+            "max_steps": 1,
+            "learning_rate": 1e-2,
+            "lr_scheduler_type": "constant",
+            "loss_type": ["sigmoid", "sft"],
+            "loss_weights": [1.0, CHOSEN_WEIGHT],
+            "beta": BETA,
+            "logging_steps": 1,
+            **wishes,
+        }
+        config = DPOConfig(
+            output_dir=str(tmp_path / "trainer"),
+            max_length=None,
+            remove_unused_columns=False,
+            activation_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            **arguments,
+        )
+        return (kind or BehaviourDPOTrainer)(
+            model=policy,
+            args=config,
+            train_dataset=preference_rows(layout, chosen, rejected),
+            processing_class=id_tokenizer(layout),
+            data_collator=BehaviourCollator(
+                layout.pad_id, scored=layout.action_mask() if scored is None else scored, frames=frames
+            ),
+            **extra,
+        )
+
+    return make
+
+
+def tune_a_little(policy: Any, scale: float = 0.2) -> Any:
+    """Give the adapter an effect."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, tensor in policy.named_parameters():
+            if "lora_B" in name:
+                tensor.normal_(std=scale)
+    return policy
+
+
+def compute(trainer: Any) -> tuple[Any, dict[str, float]]:
+    """The loss on the first batch as training computes it, and the metrics it logs."""
+    trainer.model.train()
+    batch = next(iter(torch.utils.data.DataLoader(trainer.train_dataset, 64, collate_fn=trainer.data_collator)))
+    trainer._metrics["train"].clear()
+    loss = trainer.compute_loss(trainer.model, batch)
+    return loss, {key: values[-1] for key, values in trainer._metrics["train"].items()}
+
+
+def test_tokenizer_of_ids_is_a_round_trip(layout: Any) -> None:
+    tokenizer, ids = id_tokenizer(layout), [0, 7, layout.pad_id, 12]
+    assert tokenizer.decode(ids) == f"<0><7><{layout.pad_id}><12>"
+    assert tokenizer(tokenizer.decode(ids))["input_ids"] == ids
+
+
+def test_pairs_share_their_context(layout: Any, random_ids: Make, pairs: Any) -> None:
+    rows = preference_rows(layout, *pairs(2))
+    assert len(rows) == 2 and set(rows.column_names) == {"prompt_ids", "chosen_ids", "rejected_ids"}
+    assert len(rows[0]["prompt_ids"]) == layout.prompt_length
+    with pytest.raises(ValueError, match="same context"):
+        preference_rows(layout, random_ids(2, seed=1), random_ids(2, seed=2))
+
+
+def test_collator_scores_chosen_and_rejected_actions_only(layout: Any, pairs: Any) -> None:
+    chosen, rejected = pairs(2)
+    rows = preference_rows(layout, chosen, rejected)
+    batch = BehaviourCollator(layout.pad_id, scored=layout.action_mask())(list(rows))
+    assert torch.equal(batch["input_ids"], torch.cat([chosen, rejected]))
+    assert torch.equal(batch["completion_mask"], layout.action_mask().long().expand(4, -1))
+    assert batch["frames"] is False
+
+
+def test_margin_at_step_0_is_exactly_0(model: Any, pairs: Any, make_trainer: Make) -> None:
+    loss, metrics = compute(make_trainer(add_lora(model, 2, 4, 0), *pairs(3), loss_type=["sigmoid"], loss_weights=[1.0]))
+    assert metrics["rewards/margins"] == metrics["rewards/chosen"] == 0
+    assert float(loss.detach()) == pytest.approx(float(-F.logsigmoid(torch.tensor(0.0))))
+
+
+def test_loss_by_hand(model: Any, pairs: Any, make_trainer: Make) -> None:
+    chosen, rejected = pairs(2)
+    policy = tune_a_little(add_lora(model, 2, 4, 0))
+    loss, metrics = compute(make_trainer(policy, chosen, rejected))
+    action = model.layout.action_mask()[1:]
+    with torch.no_grad():
+        now = [policy.get_base_model().token_log_probs(ids)[:, action] for ids in (chosen, rejected)]
+        was = [model.token_log_probs(ids)[:, action] for ids in (chosen, rejected)]
+    gain = [(n - w).sum(1) for n, w in zip(now, was, strict=True)]
+    margin = BETA * (gain[0] - gain[1])
+    by_hand = (-torch.log(1 / (1 + torch.exp(-margin)))).mean() - CHOSEN_WEIGHT * now[0].mean()
+    assert margin.abs().min() > 1e-2
+    torch.testing.assert_close(loss.detach(), by_hand, atol=1e-5, rtol=1e-5)
+    assert metrics["rewards/margins"] == pytest.approx(float(margin.mean()), abs=1e-5)
+    assert metrics["logps/chosen"] == pytest.approx(float(now[0].sum(1).mean()), abs=1e-4)
+
+
+class Stock(DPOTrainer):
+    """TRL's trainer with nothing changed but that rows are ids already."""
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+
+def test_compact_head_is_trls_own(model: Any, pairs: Any, make_trainer: Make) -> None:
+    policy = tune_a_little(add_lora(model, 2, 4, 0))
+    stock_loss, stock = compute(make_trainer(policy, *pairs(3), kind=Stock, frames=True))
+    ours_loss, ours = compute(make_trainer(policy, *pairs(3)))
+    torch.testing.assert_close(ours_loss, stock_loss, atol=1e-5, rtol=1e-5)
+    assert ours.keys() == stock.keys()
+    for key in ours:
+        assert ours[key] == pytest.approx(stock[key], abs=1e-4, nan_ok=True), key
+
+
+def test_compact_head_gives_every_field_at_every_scored_position(make_model: Make, random_ids: Make) -> None:
+    ids = random_ids(3)
+    labels = ids.masked_fill(~make_model("flat").layout.action_mask(), -100)
+    outputs = []
+    for change in (add_fused_lm_head, use_compact_head):
+        model = make_model("flat")
+        change(model)
+        outputs.append(model(ids, labels=labels, fused_lm_head=True))
+    stock, ours = outputs
+    mask = labels[:, 1:] != -100
+    torch.testing.assert_close(ours.log_probs[mask], stock.log_probs[mask], atol=1e-5, rtol=0)
+    assert (ours.log_probs[~mask] == 0).all()
+    torch.testing.assert_close(ours.loss, -ours.log_probs[mask].mean())
+
+
+def test_frame_tokens_carry_no_loss(make_model: Make, pairs: Any, make_trainer: Make) -> None:
+    base, changed = make_model("temporal_depth"), make_model("temporal_depth")
+    with torch.no_grad():
+        changed.lm_head.weight[: base.layout.num_codes, : base.config.hidden_width] += 3.0
+        for tensor in changed.model.depth.parameters():
+            tensor.mul_(-2)
+    first, second = (compute(make_trainer(tune_a_little(add_lora(m, 2, 4, 0)), *pairs(3)))[0] for m in (base, changed))
+    assert torch.equal(first, second)
+    everything = torch.arange(base.layout.length) >= base.layout.prompt_length
+    whole = [
+        compute(make_trainer(tune_a_little(add_lora(m, 2, 4, 0)), *pairs(3), frames=True, scored=everything))[0]
+        for m in (base, changed)
+    ]
+    assert not torch.allclose(whole[0], whole[1]), "where frames are scored, they matter"
+
+
+def test_swapping_a_pair_flips_the_sign(model: Any, pairs: Any, make_trainer: Make) -> None:
+    chosen, rejected = pairs(3)
+    policy = tune_a_little(add_lora(model, 2, 4, 0))
+    margins = [
+        compute(make_trainer(policy, *pair))[1]["rewards/margins"] for pair in ((chosen, rejected), (rejected, chosen))
+    ]
+    assert abs(margins[0]) > 1e-3 and margins[0] == pytest.approx(-margins[1], abs=1e-6)
+
+
+def test_eight_small_steps_are_one_large_one(make_model: Make, pairs: Any, make_trainer: Make) -> None:
+    base, tuned = make_model("temporal_depth"), []
+    for batch, accumulate in ((8, 1), (1, 8)):
+        policy = tune_a_little(add_lora(base, 2, 4, 0))
+        sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate}
+        make_trainer(policy, *pairs(8), optim="sgd", max_grad_norm=0.0, **sizes).train()
+        tuned.append({name: p.detach() for name, p in policy.named_parameters() if p.requires_grad})
+    start = dict(tune_a_little(add_lora(base, 2, 4, 0)).named_parameters())
+    for name, tensor in tuned[0].items():
+        assert not torch.equal(tensor, start[name]), name
+        torch.testing.assert_close(tuned[1][name], tensor, atol=1e-6, rtol=0)
+
+
+def test_training_prefers_the_chosen_and_leaves_the_base(model: Any, pairs: Any, make_trainer: Make) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    policy = add_lora(model, 4, 8, 0)
+    trainer = make_trainer(policy, *pairs(4), max_steps=25)
+    trainer.train()
+    margins = [row["rewards/margins"] for row in trainer.state.log_history if "loss" in row]
+    assert margins[0] == 0 and margins[-1] > 0.3
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all((p != 0).any() for name, p in policy.named_parameters() if "lora_B" in name)
+
+
+# -- the anchor -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def anchor(layout: Any, random_ids: Make) -> Any:
+    return make_frame_anchor(*layout.split(random_ids(16, seed=5)), clips_per_step=8, seed=0)
+
+
+def test_frame_log_probs_are_the_models_own(model: Any, layout: Any, random_ids: Make) -> None:
+    ids = random_ids(3)
+    codes, bins = layout.split(ids)
+    picks = torch.tensor([[0, 3], [1, 2], [3, 0]])
+    got = frame_log_probs(model, codes, bins, picks)
+    assert got.shape == (6, layout.tokens_per_frame, layout.num_codes)
+    torch.testing.assert_close(got.exp().sum(-1), torch.ones(6, layout.tokens_per_frame))
+    wanted = model(ids).logits.log_softmax(-1)[..., : layout.num_codes]
+    for row, (clip, before) in enumerate((c, int(b)) for c in range(3) for b in picks[c]):
+        start = (before + 1) * layout.stride - 1
+        torch.testing.assert_close(got[row], wanted[clip, start : start + layout.tokens_per_frame], atol=2e-5, rtol=0)
+
+
+def test_anchor_is_0_at_first_and_pulls_back_afterwards(model: Any, anchor: Any) -> None:
+    policy = add_lora(model, 2, 4, 0)
+    assert float(anchor(policy, 0).detach()) == pytest.approx(0, abs=1e-7)
+    tune_a_little(policy, 0.1)
+    value = anchor(policy, 0)
+    assert float(value.detach()) > 1e-4
+    value.backward()
+    learned = [p for p in policy.parameters() if p.requires_grad]
+    length = torch.stack([p.grad.square().sum() for p in learned if p.grad is not None]).sum()
+    with torch.no_grad():
+        for p in learned:
+            if p.grad is not None:
+                p -= 0.05 * float(value) / float(length) * p.grad
+    assert float(anchor(policy, 0).detach()) < float(value.detach())
+
+
+def test_anchor_draws_the_same_clips_at_the_same_step(model: Any, anchor: Any) -> None:
+    policy = tune_a_little(add_lora(model, 2, 4, 0))
+    first, again, other = (float(anchor(policy, step).detach()) for step in (3, 3, 4))
+    assert first == again != other
+
+
+def test_anchor_is_added_with_its_weight(make_model: Make, pairs: Any, make_trainer: Make, anchor: Any) -> None:
+    policy = tune_a_little(add_lora(make_model("temporal_depth"), 2, 4, 0))
+    plain, _ = compute(make_trainer(policy, *pairs(2)))
+    held, metrics = compute(make_trainer(policy, *pairs(2), anchor=anchor, anchor_weight=2.5))
+    assert float((held - plain).detach()) == pytest.approx(2.5 * metrics["anchor"], rel=1e-4)
+    assert metrics["anchor"] > 1e-4
