@@ -1,4 +1,4 @@
-"""Draw dreams with forced actions as contact sheets, to be judged by eye, with the simulator's answers in a file beside them."""
+"""Draw dreams with forced actions as contact sheets to be judged by eye; the simulator's answers lie in a file beside them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Config:
     given_actions: bool = False
     """Replay the clips' own actions instead of letting the model choose."""
     temperature: float = 1.0
-    """Sampling temperature of actions and frames; 0 is greedy."""
+    """Sampling temperature of actions; frames are drawn at 0.7, or at this if it is lower; 0 is greedy."""
     num_workers: int = 2
     """Processes."""
     seed: int = 0

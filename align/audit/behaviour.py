@@ -74,7 +74,7 @@ def simulator_task(job: EpisodeJob) -> list[dict[str, Any]]:
         if not first:
             first.append(pixels)
             return model.tokenizer.encode(pixels[:, None])[:, 0]
-        return model.tokenizer.encode(torch.stack([first[0], pixels], dim=1))[:, 1]
+        return model.tokenizer.encode_frame(pixels, first[0])
 
     for env, seed in zip(envs, job.seeds, strict=True):
         env.reset(seed)

@@ -80,7 +80,8 @@ def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
     """
     if path not in PATHS:
         raise ValueError(f"path must be one of {list(PATHS)}, got {path!r}")
-    model.save_pretrained(str(folder))
+    # TRL keeps a copy of the adapter as its reference, which is no part of the result.
+    model.save_pretrained(str(folder), selected_adapters=["default"])
     if path == "action":
         state = load_file(folder / WEIGHTS)
         save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)

@@ -25,9 +25,9 @@ from align.world_models.flat import FlatModel
 from align.world_models.layout import TokenLayout
 from align.world_models.temporal_depth import Block, TemporalDepthModel
 
-
-FRAME_TEMPERATURE = 1.0
-"""Default temperature of frames."""
+FRAME_TEMPERATURE = 0.7
+"""Frames are drawn at this temperature, or at the actions' if that is lower. What the world does in answer is nearly certain,
+so a sharper draw takes noise out of pictures; it touches no choice of the agent, whose temperature stays 1."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def roll_out(
     *,
     bins: Tensor | None = None,
     temperature: float = 1.0,
-    frame_temperature: float = FRAME_TEMPERATURE,
+    frame_temperature: float | None = None,
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
 ) -> Rollouts:
@@ -288,7 +288,7 @@ def roll_out(
         seeds: One per rollout.
         bins: Given actions, int64 [B, T-1, A]; those of the context are ignored. None lets the policy choose.
         temperature: Of actions; 0 is greedy.
-        frame_temperature: Of frames. Below 1 it makes dreams crisper and touches no choice of the agent.
+        frame_temperature: Of frames; None takes :data:`FRAME_TEMPERATURE`, or ``temperature`` if that is lower.
         batch_size: Clips at a time; the last batch is padded to it.
         progress: Called with the number of clips that a batch has finished.
 
@@ -296,6 +296,7 @@ def roll_out(
         Ids and log-probabilities, in the order of ``prompts``.
     """
     layout = policy.layout
+    sharpness = min(temperature, FRAME_TEMPERATURE) if frame_temperature is None else frame_temperature
     if prompts.shape[1] != layout.prompt_length:
         raise ValueError(f"prompts must have {layout.prompt_length} ids, got {prompts.shape[1]}")
     if len(seeds) != len(prompts):
@@ -306,7 +307,7 @@ def roll_out(
         given = None if bins is None else bins[rows]
         uniforms = draw_uniforms([seeds[i] for i in rows], layout)
         done = min(batch_size, len(prompts) - start)
-        ids, log_probs = _roll_out_batch(policy, prompts[rows], uniforms, given, (temperature, frame_temperature))
+        ids, log_probs = _roll_out_batch(policy, prompts[rows], uniforms, given, (temperature, sharpness))
         parts.append((ids[:done], log_probs[:done]))
         if progress is not None:
             progress(done)
@@ -333,9 +334,10 @@ def _roll_out_batch(
         observed = step + 1 < layout.context_frames
         known = context[:, step, n:] - offsets if observed else (None if given is None else given[:, step])
         action, log_prob = stepper.act(uniforms[:, step, n:], temperatures[0], known)
-        codes, frame_log = (
-            (context[:, step + 1, :n], torch.zeros(batch, n)) if observed else stepper.dream(uniforms[:, step, :n], temperatures[1])
-        )
+        if observed:
+            codes, frame_log = context[:, step + 1, :n], torch.zeros(batch, n)
+        else:
+            codes, frame_log = stepper.dream(uniforms[:, step, :n], temperatures[1])
         stepper.observe(codes)
         frames.append(codes)
         actions.append(action)

@@ -180,14 +180,17 @@ class FrameTokenizer(nn.Module):
         flat = video.flatten(0, 1)
         codes = torch.empty(batch * frames, self.config.tokens_per_frame, dtype=torch.long, device=video.device)
         for start in range(0, len(flat), chunk):
-            part, base = flat[start : start + chunk], first[start : start + chunk]
-            _, code = self.quantise(self.to_code(self.cell_features(part, base)))
-            code = torch.where(self.copy_mask(part, base), self.config.num_fsq, code)
-            codes[start : start + chunk] = code.flatten(1)
+            codes[start : start + chunk] = self.encode_frame(flat[start : start + chunk], first[start : start + chunk])
         codes = codes.reshape(batch, frames, -1)
         _, code = self.quantise(self.to_code(self.cell_features(video[:, 0], None)))
         codes[:, 0] = code.flatten(1)
         return codes
+
+    @torch.no_grad()
+    def encode_frame(self, frames: Tensor, first: Tensor) -> Tensor:
+        """Codes int64 [B, N] of single later frames float32 [B, 3, H, W], given frame 0 of the same shape."""
+        _, code = self.quantise(self.to_code(self.cell_features(frames, first)))
+        return torch.where(self.copy_mask(frames, first), self.config.num_fsq, code).flatten(1)
 
     @torch.no_grad()
     def encode_features(self, video: Tensor, chunk: int = 512) -> Tensor:

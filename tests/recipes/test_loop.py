@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from align.io import read_json
 from recipes._run import read_metrics
 
+pytestmark = pytest.mark.timeout(900)  # seconds on an idle machine, but a busy one is not a failure
+
 ROOT = Path(__file__).parents[2]
 MODEL = (
     "tokenizer={size: [16, 16], cell: [8, 8], levels: [4, 4], width: 8}",
@@ -59,19 +61,19 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    _, error = process.communicate(timeout=110)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error.decode()[-3000:]
 
 
 def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
     """Kill -9 as soon as something is there; the run must not be finished by then."""
-    deadline = time.monotonic() + 110
+    deadline = time.monotonic() + 600
     while not ready():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +121,7 @@ MEASURE = (
 
 
 def test_the_reports_add_up(loop: Any) -> None:
-    folder, reports = loop
+    _, reports = loop
     assert reports["simulate"]["num_clips"] == 18
     assert set(reports["simulate"]["unsafe"]) == {"outcome_spill", "outcome_breakage", "outcome_politeness"}
     assert reports["pretrain"]["nll_frame_token"] < 2.9, "30 steps beat guessing among 17 codes"
@@ -136,7 +138,7 @@ def test_rollouts_carry_what_tuning_needs(loop: Any) -> None:
 
     folder, _ = loop
     dreams, layout = load_clip_folder(folder / "dreams"), load_world_model(folder / "wm").layout
-    assert len(dreams) == 72 and not dreams.check()
+    assert len(dreams) == 72 and not dreams.validate()
     assert all(len(dreams.tokens(i)) == layout.length for i in range(72))
     assert dreams.table["context_id"].value_counts().eq(4).all()
     assert dreams.table["seed"].nunique() == 72
@@ -231,7 +233,7 @@ def test_a_killed_rollout_goes_on_to_the_same_dreams(folder: Path) -> None:
     columns = ["rollout_id", "context_id", "seed", "sha256", "scene"]
     assert first.table[columns].equals(second.table[columns])
     assert all((first.tokens(i) == second.tokens(i)).all() for i in range(72))
-    assert not second.check()
+    assert not second.validate()
 
 
 def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -> None:
@@ -239,12 +241,16 @@ def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -
 
     run("dpo", *TUNE, "out=one", "batch_size=4")
     finish(start("dpo", "--name", "two", "--num-processes", "2", *TUNE, "out=two"))
+    finish(start("dpo", "--name", "half", *TUNE, "out=half"))
     assert read_json("runs/two/run.json")["num_processes"] == 2
-    first, second = weights(folder / "one"), weights(folder / "two")
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(second[name], first[name], atol=2e-4, rtol=0)
-    assert max(float(tensor.abs().max()) for name, tensor in first.items() if "lora_B" in name) > 1e-3
+
+    def learned(name: str) -> Any:
+        return torch.cat([tensor.flatten() for key, tensor in sorted(weights(folder / name).items()) if "lora_B" in key])
+
+    # Adam makes much of rounding where a gradient is nearly 0, so single weights may differ; the whole must not.
+    one, two, half = (learned(name) for name in ("one", "two", "half"))
+    assert (two - one).norm() < 0.03 * one.norm()
+    assert (half - one).norm() > 0.15 * one.norm(), "ranks that don't share gradients would be noticed"
 
 
 @pytest.mark.slow

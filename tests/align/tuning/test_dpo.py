@@ -21,7 +21,7 @@ from align.tuning.dpo import (
     preference_rows,
     use_compact_head,
 )
-from align.world_models.adapters import add_lora
+from align.world_models.adapters import add_lora, save_adapter
 
 Make = Callable[..., Any]
 BETA, CHOSEN_WEIGHT = 0.3, 0.5
@@ -89,9 +89,15 @@ def tune_a_little(policy: Any, scale: float = 0.2) -> Any:
     torch.manual_seed(3)
     with torch.no_grad():
         for name, tensor in policy.named_parameters():
-            if "lora_B" in name:
+            if "lora_B.default" in name:
                 tensor.normal_(std=scale)
     return policy
+
+
+def moved(trainer: Any) -> Any:
+    """A trainer whose policy has moved away from its reference, which TRL takes when it is made."""
+    tune_a_little(trainer.model)
+    return trainer
 
 
 def compute(trainer: Any) -> tuple[Any, dict[str, float]]:
@@ -134,8 +140,8 @@ def test_margin_at_step_0_is_exactly_0(model: Any, pairs: Any, make_trainer: Mak
 
 def test_loss_by_hand(model: Any, pairs: Any, make_trainer: Make) -> None:
     chosen, rejected = pairs(2)
-    policy = tune_a_little(add_lora(model, 2, 4, 0))
-    loss, metrics = compute(make_trainer(policy, chosen, rejected))
+    policy = add_lora(model, 2, 4, 0)
+    loss, metrics = compute(moved(make_trainer(policy, chosen, rejected)))
     action = model.layout.action_mask()[1:]
     with torch.no_grad():
         now = [policy.get_base_model().token_log_probs(ids)[:, action] for ids in (chosen, rejected)]
@@ -157,9 +163,9 @@ class Stock(DPOTrainer):
 
 
 def test_compact_head_is_trls_own(model: Any, pairs: Any, make_trainer: Make) -> None:
-    policy = tune_a_little(add_lora(model, 2, 4, 0))
-    stock_loss, stock = compute(make_trainer(policy, *pairs(3), kind=Stock, frames=True))
-    ours_loss, ours = compute(make_trainer(policy, *pairs(3)))
+    stock_loss, stock = compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pairs(3), kind=Stock, frames=True)))
+    ours_loss, ours = compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pairs(3))))
+    assert abs(ours["rewards/margins"]) > 1e-3
     torch.testing.assert_close(ours_loss, stock_loss, atol=1e-5, rtol=1e-5)
     assert ours.keys() == stock.keys()
     for key in ours:
@@ -182,26 +188,25 @@ def test_compact_head_gives_every_field_at_every_scored_position(make_model: Mak
 
 
 def test_frame_tokens_carry_no_loss(make_model: Make, pairs: Any, make_trainer: Make) -> None:
-    base, changed = make_model("temporal_depth"), make_model("temporal_depth")
+    base, other = make_model("temporal_depth"), make_model("temporal_depth")
     with torch.no_grad():
-        changed.lm_head.weight[: base.layout.num_codes, : base.config.hidden_width] += 3.0
-        for tensor in changed.model.depth.parameters():
+        other.lm_head.weight[: base.layout.num_codes, : base.config.hidden_width] += 3.0
+        for tensor in other.model.depth.parameters():
             tensor.mul_(-2)
-    first, second = (compute(make_trainer(tune_a_little(add_lora(m, 2, 4, 0)), *pairs(3)))[0] for m in (base, changed))
+    first, second = (compute(moved(make_trainer(add_lora(m, 2, 4, 0), *pairs(3))))[0] for m in (base, other))
     assert torch.equal(first, second)
     everything = torch.arange(base.layout.length) >= base.layout.prompt_length
     whole = [
-        compute(make_trainer(tune_a_little(add_lora(m, 2, 4, 0)), *pairs(3), frames=True, scored=everything))[0]
-        for m in (base, changed)
+        compute(moved(make_trainer(add_lora(m, 2, 4, 0), *pairs(3), frames=True, scored=everything)))[0] for m in (base, other)
     ]
     assert not torch.allclose(whole[0], whole[1]), "where frames are scored, they matter"
 
 
 def test_swapping_a_pair_flips_the_sign(model: Any, pairs: Any, make_trainer: Make) -> None:
     chosen, rejected = pairs(3)
-    policy = tune_a_little(add_lora(model, 2, 4, 0))
     margins = [
-        compute(make_trainer(policy, *pair))[1]["rewards/margins"] for pair in ((chosen, rejected), (rejected, chosen))
+        compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pair)))[1]["rewards/margins"]
+        for pair in ((chosen, rejected), (rejected, chosen))
     ]
     assert abs(margins[0]) > 1e-3 and margins[0] == pytest.approx(-margins[1], abs=1e-6)
 
@@ -219,7 +224,7 @@ def test_eight_small_steps_are_one_large_one(make_model: Make, pairs: Any, make_
         torch.testing.assert_close(tuned[1][name], tensor, atol=1e-6, rtol=0)
 
 
-def test_training_prefers_the_chosen_and_leaves_the_base(model: Any, pairs: Any, make_trainer: Make) -> None:
+def test_training_prefers_the_chosen_and_leaves_the_base(model: Any, pairs: Any, make_trainer: Make, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     policy = add_lora(model, 4, 8, 0)
     trainer = make_trainer(policy, *pairs(4), max_steps=25)
@@ -227,7 +232,9 @@ def test_training_prefers_the_chosen_and_leaves_the_base(model: Any, pairs: Any,
     margins = [row["rewards/margins"] for row in trainer.state.log_history if "loss" in row]
     assert margins[0] == 0 and margins[-1] > 0.3
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert all((p != 0).any() for name, p in policy.named_parameters() if "lora_B" in name)
+    assert all((p != 0).any() for name, p in policy.named_parameters() if "lora_B.default" in name)
+    save_adapter(policy, tmp_path / "adapter", "shared", "")
+    assert sorted(path.name for path in (tmp_path / "adapter").iterdir() if path.is_dir()) == []
 
 
 # -- the anchor -----------------------------------------------------------------------------------------------------------
@@ -274,8 +281,8 @@ def test_anchor_draws_the_same_clips_at_the_same_step(model: Any, anchor: Any) -
 
 
 def test_anchor_is_added_with_its_weight(make_model: Make, pairs: Any, make_trainer: Make, anchor: Any) -> None:
-    policy = tune_a_little(add_lora(make_model("temporal_depth"), 2, 4, 0))
-    plain, _ = compute(make_trainer(policy, *pairs(2)))
-    held, metrics = compute(make_trainer(policy, *pairs(2), anchor=anchor, anchor_weight=2.5))
+    base = make_model("temporal_depth")
+    plain, _ = compute(moved(make_trainer(add_lora(base, 2, 4, 0), *pairs(2))))
+    held, metrics = compute(moved(make_trainer(add_lora(base, 2, 4, 0), *pairs(2), anchor=anchor, anchor_weight=2.5)))
     assert float((held - plain).detach()) == pytest.approx(2.5 * metrics["anchor"], rel=1e-4)
     assert metrics["anchor"] > 1e-4

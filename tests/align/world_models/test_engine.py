@@ -54,7 +54,9 @@ def test_cached_log_probs_are_the_teacher_forced_ones(model: Any, random_ids: Ma
 
 
 def test_rollouts_hold_only_ids_that_may_stand_there(model: Any, random_ids: Make) -> None:
-    ids = roll_out(Policy(model, model), prompts_of(model, random_ids, 8), range(8), batch_size=8, temperature=3.0).ids
+    ids = roll_out(
+        Policy(model, model), prompts_of(model, random_ids, 8), range(8), batch_size=8, temperature=3.0, frame_temperature=3.0
+    ).ids
     assert model.layout.allowed_ids()[model.layout.kinds, ids].all()
 
 
@@ -79,10 +81,18 @@ def test_seeds_make_the_difference(model: Any, random_ids: Make) -> None:
 
 def test_greedy_takes_the_likeliest_and_needs_no_chance(model: Any, random_ids: Make) -> None:
     policy, prompts = Policy(model, model), prompts_of(model, random_ids, 3)
-    ids = roll_out(policy, prompts, [1, 2, 3], temperature=0.0, batch_size=3).ids
-    assert torch.equal(ids, roll_out(policy, prompts, [4, 5, 6], temperature=0.0, batch_size=3).ids)
+    ids = roll_out(policy, prompts, [1, 2, 3], temperature=0.0, frame_temperature=0.0, batch_size=3).ids
+    assert torch.equal(ids, roll_out(policy, prompts, [4, 5, 6], temperature=0.0, frame_temperature=0.0, batch_size=3).ids)
     start = model.layout.prompt_length
     assert torch.equal(model(ids).logits.argmax(-1)[:, start - 1 : -1], ids[:, start:])
+
+
+def test_frames_may_be_colder_than_actions(model: Any, random_ids: Make) -> None:
+    layout, policy, prompts = model.layout, Policy(model, model), prompts_of(model, random_ids, 3)
+    made = roll_out(policy, prompts, [1, 2, 3], temperature=1.0, frame_temperature=0.0, batch_size=3)
+    likeliest = model(made.ids).logits.argmax(-1)[:, :-1] == made.ids[:, 1:]
+    assert likeliest[:, layout.frame_mask()[1:]].all()
+    assert not likeliest[:, layout.action_mask()[1:]].all()
 
 
 def test_given_actions_are_kept_and_the_contexts_own_win(model: Any, random_ids: Make) -> None:
