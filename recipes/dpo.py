@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,13 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     policy = add_lora(world_model.model, config.rank, config.alpha, config.seed)
     trainer = _trainer(config, run, world_model.model, policy, rows)
     last = _last_checkpoint(run) if run.resumed else None
-    trainer.train(resume_from_checkpoint=last)
+    why = "actions that people prefer become likelier; frames stay what they are"
+    with run.progress("tuning", config.num_steps, why) as advance:
+        _show_progress(trainer, advance)
+        with warnings.catch_warnings():
+            # PEFT asks transformers for a property under its old name.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            trainer.train(resume_from_checkpoint=last)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     run.rewind(-1)
     for entry in history:
@@ -216,10 +223,12 @@ def _pairs_by_vote(config: Config, folder: ClipFolder) -> list[tuple[int, int]]:
 
 def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows: Any) -> Any:
     import torch
+    from transformers.utils import logging
     from trl import DPOConfig
 
     from align.tuning.dpo import BehaviourCollator, BehaviourDPOTrainer, id_tokenizer
 
+    logging.set_verbosity_error()
     layout = base.layout
     scored = layout.action_mask() if config.score == "actions" else torch.arange(layout.length) >= layout.prompt_length
     arguments = DPOConfig(
@@ -241,7 +250,7 @@ def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows:
         save_steps=config.save_every,
         save_total_limit=2,
         report_to=[],
-        disable_tqdm=not run.is_main,
+        disable_tqdm=True,
         seed=config.seed,
     )
     return BehaviourDPOTrainer(
@@ -253,6 +262,23 @@ def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows:
         anchor=_anchor(config, run, base),
         anchor_weight=config.anchor_weight,
     )
+
+
+def _show_progress(trainer: Any, advance: Any) -> None:
+    """Our progress bar instead of the trainer's printed dicts."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Show(TrainerCallback):
+        """Advances the bar; a resumed run starts where it was."""
+
+        shown = 0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            advance(state.global_step - self.shown)
+            self.shown = state.global_step
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Show())
 
 
 def _anchor(config: Config, run: Run, base: TokenWorldModel) -> Any:

@@ -6,6 +6,7 @@ Every backbone has a name in ``BACKBONES`` and a JSON-able ``config()``, from wh
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -50,7 +51,8 @@ def build_backbone(config: Mapping[str, Any], module: nn.Module | None = None) -
 
     Args:
         config: What ``describe_backbone`` returned, or the same written by hand.
-        module: The network that a backbone such as ``tokenizer`` wraps and does not store itself.
+        module: The network that a backbone such as ``tokenizer`` wraps and does not store itself; a backbone that
+            wraps none ignores it, so a caller need not know which one a folder holds.
 
     Raises:
         ConfigError: An unknown name or arguments that the backbone doesn't take.
@@ -59,7 +61,7 @@ def build_backbone(config: Mapping[str, Any], module: nn.Module | None = None) -
     name = arguments.pop("name", None)
     if name not in BACKBONES:
         raise ConfigError(f"backbone must be one of {', '.join(sorted(BACKBONES))}, got {name!r}")
-    if module is not None:
+    if module is not None and "module" in inspect.signature(BACKBONES[name]).parameters:
         arguments["module"] = module
     try:
         return BACKBONES[name](**arguments)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from align.errors import DataError
-from reward_models.backbones import Backbone, build_backbone, describe_backbone
+from reward_models.backbones import Backbone, TokenizerFeatures, build_backbone, describe_backbone
 from reward_models.calibration import FailCalibration, PairCalibration
 from reward_models.heads import AxisHeads
 from reward_models.saving import load_folder, save_folder
@@ -182,7 +182,7 @@ class RewardModel(nn.Module):
 
         Args:
             folder: The reward model's folder.
-            module: The network that the backbone wraps, for backbones that don't store it (``tokenizer``).
+            module: The network that the backbone wraps, for backbones that don't store it (``tokenizer``); others ignore it.
 
         Raises:
             DataError: The folder is missing, isn't a reward model or is damaged.
@@ -191,7 +191,8 @@ class RewardModel(nn.Module):
         config, tensors = load_folder(folder)
         try:
             shape = HeadConfig(**{**config["heads"], "axes": tuple(config["heads"]["axes"])})
-            model = cls(build_backbone(config["backbone"], module), shape)
+            wrapped = module if config["backbone"]["name"] == TokenizerFeatures.name else None
+            model = cls(build_backbone(config["backbone"], wrapped), shape)
             model.load_state_dict(tensors, strict=True)
         except (KeyError, TypeError, ValueError, RuntimeError) as err:
             reason = str(err).splitlines()[0]

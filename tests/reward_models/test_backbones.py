@@ -133,3 +133,7 @@ def test_a_missing_encoder_says_so(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match="can't be loaded"):
         HuggingFaceVideo(f"{tmp_path}/nothing-here")
+
+
+def test_a_backbone_that_wraps_no_module_ignores_one() -> None:
+    assert isinstance(build_backbone({"name": "difference"}, ToyTokenizer()), Difference)

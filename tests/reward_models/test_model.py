@@ -173,3 +173,10 @@ def test_a_wrapped_network_is_handed_in_again(tmp_path: Path, video: Tensor) -> 
     model.save_pretrained(tmp_path / "reward")
     again = RewardModel.from_pretrained(tmp_path / "reward", module=cells)
     assert torch.equal(again.score(video).mean, model.score(video).mean)
+
+
+def test_a_network_that_the_backbone_does_not_wrap_is_ignored(model: RewardModel, video: Tensor, tmp_path: Path) -> None:
+    """Recipes offer the world model's tokenizer whatever the backbone is."""
+    model.save_pretrained(tmp_path / "reward")
+    again = RewardModel.from_pretrained(tmp_path / "reward", module=nn.Linear(1, 1))
+    assert torch.equal(again.score(video).mean, model.score(video).mean)
