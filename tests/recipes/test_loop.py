@@ -228,6 +228,7 @@ def test_a_killed_rollout_goes_on_to_the_same_dreams(folder: Path) -> None:
     assert not second.validate()
 
 
+@pytest.mark.slow
 def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -> None:
     import torch
 
