@@ -183,10 +183,7 @@ def frame_log_probs(model: TokenWorldModel, codes: Tensor, bins: Tensor, picks: 
     if isinstance(model, TemporalDepthModel):
         net = model.model
         trunk = net.run_trunk(codes[:, :-1], bins)
-        empty = torch.full_like(codes[:, 0], layout.num_codes)
-        earlier = torch.where((before > 0)[:, None], codes[clip, (before - 1).clamp(min=0)], empty[clip])
-        inputs = net.depth_inputs(trunk[clip, before, -1], codes[clip, before], earlier, codes[clip, 0])
-        hidden = net.run_depth(inputs, codes[clip, before + 1])
+        hidden = net.picked_frame_states(trunk, codes, clip, before)
         weight = model.lm_head.weight[: layout.num_codes, : model.config.hidden_width]
         return torch.log_softmax(F.linear(hidden, weight), dim=-1)
     hidden = model.base_model(layout.join(codes, bins)).last_hidden_state

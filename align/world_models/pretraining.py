@@ -149,11 +149,8 @@ def world_model_loss(
     picked = torch.rand(batch, steps - 1, generator=generator).argsort(1)[:, :frames_per_clip]
     clip = torch.arange(batch)[:, None].expand_as(picked).flatten()
     before = picked.flatten()
-    empty = torch.full_like(codes[:, 0], layout.num_codes)
-    earlier = torch.where((before > 0)[:, None], codes[clip, (before - 1).clamp(min=0)], empty[clip])
-    inputs = net.depth_inputs(trunk[clip, before, -1], codes[clip, before], earlier, codes[clip, 0])
     target = codes[clip, before + 1]
-    hidden = net.run_depth(inputs, target)
+    hidden = net.picked_frame_states(trunk, codes, clip, before)
     frame_weight = model.lm_head.weight[: layout.num_codes, : model.config.hidden_width]
     frame_nll = F.cross_entropy(F.linear(hidden, frame_weight).flatten(0, 1), target.flatten())
     return frame_nll, action_nll

@@ -151,6 +151,20 @@ class TemporalDepthBackbone(nn.Module):
             x = block(x)
         return self.depth_norm(x)
 
+    def picked_frame_states(self, trunk: Tensor, codes: Tensor, clip: Tensor, before: Tensor) -> Tensor:
+        """States [F, N, h] that predict single frames of a batch, for losses that score only some.
+
+        Args:
+            trunk: float [B, T-1, 1 + A, d] from :meth:`run_trunk`.
+            codes: int64 [B, T, N].
+            clip: int64 [F], which clip each frame is of.
+            before: int64 [F], the index of the frame before it.
+        """
+        empty = torch.full_like(codes[:, 0], self.layout.num_codes)
+        earlier = torch.where((before > 0)[:, None], codes[clip, (before - 1).clamp(min=0)], empty[clip])
+        inputs = self.depth_inputs(trunk[clip, before, -1], codes[clip, before], earlier, codes[clip, 0])
+        return self.run_depth(inputs, codes[clip, before + 1])
+
     # -- flat ids ---------------------------------------------------------------------------------------------------------
 
     def forward(
