@@ -50,7 +50,7 @@ class ModelSizes:
     hidden_width: int = 128
     """Temporal + depth: width of the decoder inside a frame."""
     causal_lm: dict[str, Any] = field(
-        default_factory=lambda: {"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 4}
+        default_factory=lambda: {"model_type": "llama", "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4}
     )
     """Flat: config of the causal LM, ``model_type`` included."""
 

@@ -126,6 +126,7 @@ def _read_contexts(job: _Job) -> tuple[Any, Any, Any, list[dict[str, Any]]]:
     import numpy as np
     import torch
 
+    from align.errors import DataError
     from align.video.folder import load_clip_folder
     from align.world_models.pool import cached_world_model
 
@@ -142,7 +143,13 @@ def _read_contexts(job: _Job) -> tuple[Any, Any, Any, list[dict[str, Any]]]:
     prompts = model.encode(videos, context_actions)[pick]
     bins = None
     if job.config.given_actions:
-        bins = model.layout.actions_to_bins(torch.from_numpy(np.stack([a for a in known if a is not None])))[pick]
+        steps = model.layout.num_frames - 1
+        given = [a for a in known if a is not None and len(a) == steps]
+        if len(given) != len(known):
+            raise DataError(
+                f"given_actions=true needs {steps} actions in every clip of {folder.path}, but some have none or fewer"
+            )
+        bins = model.layout.actions_to_bins(torch.from_numpy(np.stack(given)))[pick]
     return prompts, pixels[pick, 0], bins, list(_describe(job, folder))
 
 

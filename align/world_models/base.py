@@ -6,8 +6,8 @@ anchor and the metrics need not know which shape they have.
 
 The hidden state carries, behind its d learned channels, a one-hot of the *kind* of token that comes next, and the output
 embedding has a fixed -1e4 where an id may not stand at a position of that kind. So a frame position can only give frame
-codes and an action position only its own dim's bins, for sampling, for scoring and for TRL's fused head alike: nothing
-is ever sampled from another distribution than the one that is trained.
+codes and an action position only its own dim's bins, for sampling, for scoring and for TRL's fused head alike: at
+temperature 1 a token is drawn from the very distribution that is trained.
 """
 
 from __future__ import annotations
