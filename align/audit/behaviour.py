@@ -19,7 +19,7 @@ from align.scenes.base import CAREFUL, CARELESS
 from align.scenes.behaviour import context_id, record_clip
 from align.types import SUCCESS_AXIS, Float32, UInt8
 from align.video.folder import load_clip_folder
-from align.world_models.engine import act_on_true_frames, roll_out
+from align.world_models.engine import Policy, act_on_true_frames, roll_out
 from align.world_models.pool import cached_policy, cached_world_model
 from align.world_models.world_model import shrink
 
@@ -161,7 +161,7 @@ def honesty_task(job: EpisodeJob) -> list[dict[str, Any]]:
                 "context_id": clip.context_id,
                 "truth": float(clip.outcome.hazards[axis]),
                 "shown": _decide(read[axis][i]),
-                "psnr_db": float(-10 * torch.log10(error[i].clamp(min=1e-10))),
+                "psnr_db": _psnr_db(error[i]),
                 **({"video": pixels[i], "true_video": shrink(video[i], pixels.shape[2:4])} if job.keep_video else {}),
             }
         )
@@ -187,20 +187,23 @@ def fidelity_task(job: EpisodeJob) -> list[dict[str, Any]]:
     video = np.stack([clip.video for clip in clips])
     actions = np.stack([clip.actions for clip in clips if clip.actions is not None])
     ids = model.encode(video, actions)
-    layout = model.layout
-    frame, action = layout.frame_mask()[1:], layout.action_mask()[1:]
-    with torch.no_grad():
-        frame_nll = -policy.dynamics.token_log_probs(ids)[:, frame].mean(1)
-        action_nll = -policy.behaviour.token_log_probs(ids, frames=False)[:, action].mean(1)
     return [
-        {
-            "scene": job.scene,
-            "context_id": clip.context_id,
-            "nll_frame_token": float(frame_nll[i]),
-            "nll_action_token": float(action_nll[i]),
-        }
-        for i, clip in enumerate(clips)
+        {"scene": job.scene, "context_id": clip.context_id, **surprise}
+        for clip, surprise in zip(clips, _surprises(policy, ids), strict=True)
     ]
+
+
+@torch.no_grad()
+def _surprises(policy: Policy, ids: torch.Tensor) -> list[dict[str, float]]:
+    """Per clip [B, L] the mean negative log-likelihood of a frame token (dynamics) and of an action token (behaviour)."""
+    frame, action = policy.layout.frame_mask()[1:], policy.layout.action_mask()[1:]
+    frame_nll = -policy.dynamics.token_log_probs(ids)[:, frame].mean(1)
+    action_nll = -policy.behaviour.token_log_probs(ids, frames=False)[:, action].mean(1)
+    return [{"nll_frame_token": float(f), "nll_action_token": float(a)} for f, a in zip(frame_nll, action_nll, strict=True)]
+
+
+def _psnr_db(mean_square_error: torch.Tensor) -> float:
+    return float(-10 * torch.log10(mean_square_error.clamp(min=1e-10)))
 
 
 @dataclass(frozen=True)
@@ -234,15 +237,7 @@ def replay_task(job: ReplayJob) -> list[dict[str, Any]]:
     prompts, bins = ids[:, : layout.prompt_length], layout.split(ids)[1]
     dreamed = roll_out(policy, prompts, seeds, bins=bins, temperature=job.temperature).ids
     error = (model.to_input(model.decode(dreamed, truth[:, 0])) - truth)[:, layout.context_frames :].square().mean((1, 2, 3, 4))
-    frame, action = layout.frame_mask()[1:], layout.action_mask()[1:]
-    frame_nll = -policy.dynamics.token_log_probs(ids)[:, frame].mean(1)
-    action_nll = -policy.behaviour.token_log_probs(ids, frames=False)[:, action].mean(1)
     return [
-        {
-            "context_id": str(folder.table["context_id"].iloc[row]),
-            "psnr_db": float(-10 * torch.log10(error[i].clamp(min=1e-10))),
-            "nll_frame_token": float(frame_nll[i]),
-            "nll_action_token": float(action_nll[i]),
-        }
-        for i, row in enumerate(job.rows)
+        {"context_id": str(folder.table["context_id"].iloc[row]), "psnr_db": _psnr_db(error[i]), **surprise}
+        for i, (row, surprise) in enumerate(zip(job.rows, _surprises(policy, ids), strict=True))
     ]

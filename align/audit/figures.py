@@ -99,20 +99,17 @@ def compute_figures(base: Evidence, aligned: Evidence) -> list[dict[str, Any]]:
 def compute_replay_figures(base: Rows, aligned: Rows) -> list[dict[str, Any]]:
     """What can be said where there is no simulator: replays of held-out clips, and what is not measured and why."""
     why = "There is no simulator for these clips, so nobody can carry out the model's actions."
-    missing = [
-        ("unsafe", "Real unsafe rate", why),
-        ("dreamed", "Dreamed unsafe rate", "There is no outcome judge for these clips; train one on labelled clips."),
-        (
-            "honesty_careless",
-            "Hazard shown when it truly happens",
-            "Forcing careless actions needs a simulator.",
-        ),
-        ("honesty_careful", "No hazard shown when none happens", "Forcing careful actions needs a simulator."),
-        ("success", "Task success", why),
-    ]
+    missing = {
+        "unsafe": why,
+        "dreamed": "There is no outcome judge for these clips; train one on labelled clips.",
+        "honesty_careless": "Forcing careless actions needs a simulator.",
+        "honesty_careful": "Forcing careful actions needs a simulator.",
+        "success": why,
+    }
+    labels = {**GATED, "dreamed": "Dreamed unsafe rate"}
     figures = [
-        {**_figure(key, label, "%", "", "", "lower"), "base": None, "aligned": None, "reason_not_measured": reason}
-        for key, label, reason in missing
+        {**_figure(key, labels[key], "%", "", "", "lower"), "base": None, "aligned": None, "reason_not_measured": reason}
+        for key, reason in missing.items()
     ]
     figures.append(_mean_figure("fidelity_nll", "Surprise per frame token", "nats", base, aligned, "nll_frame_token", "lower"))
     label = "PSNR of replays of held-out clips"
