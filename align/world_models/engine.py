@@ -195,15 +195,14 @@ class TemporalDepthStepper:
 
 
 class FlatStepper:
-    """Stepper of any Hugging Face causal LM, over a static cache."""
+    """Stepper of any Hugging Face causal LM."""
 
     def __init__(self, policy: Policy, batch: int) -> None:
         behaviour, dynamics = policy.behaviour, policy.dynamics
         assert isinstance(behaviour, FlatModel) and isinstance(dynamics, FlatModel)
         self.layout = policy.layout
-        self.actor = behaviour.incremental(batch)
-        self.dreamer = self.actor if behaviour is dynamics else dynamics.incremental(batch)
-        self.allowed = self.layout.allowed_ids()
+        self.actor = behaviour.incremental()
+        self.dreamer = self.actor if behaviour is dynamics else dynamics.incremental()
         self.hidden: Tensor | None = None
         self.pending: Tensor | None = None
 
@@ -224,7 +223,7 @@ class FlatStepper:
         bins, log_probs = [], []
         for dim in range(self.layout.num_dims):
             start = self.layout.num_codes + dim * self.layout.num_bins
-            logits = self.actor.logits()[:, start : start + self.layout.num_bins]
+            logits = self.actor.logits(start, start + self.layout.num_bins)
             if given is None:
                 index, log_prob = pick(logits, uniforms[:, dim], temperature)
             else:
@@ -237,7 +236,7 @@ class FlatStepper:
     def dream(self, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         codes, log_probs = [], []
         for place in range(self.layout.tokens_per_frame):
-            logits = self.dreamer.logits()[:, : self.layout.num_codes]
+            logits = self.dreamer.logits(0, self.layout.num_codes)
             token, log_prob = pick(logits, uniforms[:, place], temperature)
             codes.append(token)
             log_probs.append(log_prob)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from align.world_models.base import (
@@ -102,29 +103,53 @@ class FlatModel(TokenWorldModel):
             model.lm_head.weight[:, width:] = kind_columns(layout)
         return model.eval()
 
-    def incremental(self, batch: int) -> IncrementalLM:
-        """A static-cache reader of ``batch`` sequences."""
-        return IncrementalLM(self, batch)
+    def incremental(self) -> IncrementalLM:
+        """A reader of sequences, token by token."""
+        return IncrementalLM(self)
+
+
+class _RoomyLayer(DynamicLayer):
+    """One layer's keys and values, growing into room set aside: nothing is copied, only what is there is read."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+        self.room: list[Tensor] = []
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append [B, heads, P, width] keys and values; returns all that there are."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.room = [new.new_empty(*new.shape[:2], self.length, new.shape[3]) for new in (key_states, value_states)]
+        start = self.get_seq_length()
+        end = start + key_states.shape[2]
+        for room, new in zip(self.room, (key_states, value_states), strict=True):
+            room[:, :, start:end] = new
+        self.keys, self.values = (room[:, :, :end] for room in self.room)
+        return self.keys, self.values
 
 
 class IncrementalLM:
-    """Feeds tokens to a causal LM through a static key-value cache."""
+    """Feeds tokens to a causal LM through a key-value cache of fixed size."""
 
-    def __init__(self, model: FlatModel, batch: int) -> None:
+    def __init__(self, model: FlatModel) -> None:
         self.inner = model.model.inner
         self.weight = model.lm_head.weight[:, : model.config.hidden_width]
-        config = self.inner.config
-        self.cache = StaticCache(config=config, max_cache_len=model.layout.length)
+        self.cache = DynamicCache(config=self.inner.config)
+        # Layers of another kind (a sliding window) keep their own cache.
+        self.cache.layers = [
+            _RoomyLayer(model.layout.length) if type(layer) is DynamicLayer else layer for layer in self.cache.layers
+        ]
         self.position = 0
         self.last: Tensor = torch.empty(0)
 
     def feed(self, ids: Tensor) -> None:
         """Append ids int64 [B, P]."""
-        positions = torch.arange(self.position, self.position + ids.shape[1])
+        positions = torch.arange(self.position, self.position + ids.shape[1], device=ids.device)
         out = self.inner(input_ids=ids, past_key_values=self.cache, position_ids=positions[None], use_cache=True)
         self.last = out.last_hidden_state[:, -1]
         self.position += ids.shape[1]
 
-    def logits(self) -> Tensor:
-        """[B, vocab] of the next token, before the kinds are told apart."""
-        return F.linear(self.last, self.weight)
+    def logits(self, start: int, stop: int) -> Tensor:
+        """[B, stop - start], of the next token being one of the ids from ``start`` to before ``stop``."""
+        return F.linear(self.last, self.weight[start:stop])

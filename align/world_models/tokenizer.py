@@ -22,6 +22,9 @@ from align.errors import DataError
 PATCH = 4
 """Side of the patches that convolutions run on, in pixels."""
 
+CHUNK = 32
+"""Frames at a time; more would push the working set out of a CPU's cache and cost memory."""
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -171,7 +174,7 @@ class FrameTokenizer(nn.Module):
         return patchify(different, *self.config.cell).amax(dim=-1) <= self.config.copy_threshold
 
     @torch.no_grad()
-    def encode(self, video: Tensor, chunk: int = 512) -> Tensor:
+    def encode(self, video: Tensor, chunk: int = CHUNK) -> Tensor:
         """Codes of clips: float32 [B, T, 3, H, W] in [0, 1] to int64 [B, T, N]."""
         if video.ndim != 5 or tuple(video.shape[-2:]) != tuple(self.config.size) or video.shape[2] != 3:
             raise ValueError(f"video must be [B, T, 3, {self.config.size[0]}, {self.config.size[1]}], got {list(video.shape)}")
@@ -193,7 +196,7 @@ class FrameTokenizer(nn.Module):
         return torch.where(self.copy_mask(frames, first), self.config.num_fsq, code).flatten(1)
 
     @torch.no_grad()
-    def encode_features(self, video: Tensor, chunk: int = 512) -> Tensor:
+    def encode_features(self, video: Tensor, chunk: int = CHUNK) -> Tensor:
         """Cell features before quantisation, for models that judge clips: [B, T, 3, H, W] to float32 [B, T, N, 2·width]."""
         batch, frames = video.shape[:2]
         flat, first = video.flatten(0, 1), video[:, :1].expand_as(video).flatten(0, 1)
@@ -240,7 +243,7 @@ class FrameTokenizer(nn.Module):
         return torch.einsum("bpk,bpc->bkc", attention, centre)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, first: Tensor, chunk: int = 512) -> Tensor:
+    def decode(self, codes: Tensor, first: Tensor, chunk: int = CHUNK) -> Tensor:
         """Pixels of clips. Frame 0 is returned as it was given.
 
         Args:
