@@ -228,7 +228,6 @@ def test_a_killed_rollout_goes_on_to_the_same_dreams(folder: Path) -> None:
     assert not second.validate()
 
 
-@pytest.mark.slow
 def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -> None:
     import torch
 
@@ -283,6 +282,49 @@ def test_a_killed_filming_goes_on_to_the_same_clips(folder: Path) -> None:
     finish(start("simulate", "--name", "victim", "--resume"))
     columns = ["rollout_id", "context_id", "seed", "sha256"]
     assert load_clip_folder("resumed").table[columns].equals(load_clip_folder("clips").table[columns])
+
+
+OTHERS = {
+    "annotate": ("rollouts=dreams", "labeller=eyes/labeller", "budget=72", "out=votes-again.parquet"),
+    "reward": ("rollouts=dreams", "votes=votes.parquet", "world_model=wm", "num_epochs=10", "out=reward-again"),
+    "judges": ("world_model=wm", "num_contexts=6", "held_out=2", "num_steps=12", "out=eyes-again"),
+    "best_of_n": ("model=wm", "reward_model=reward", "contexts=3", "n=[1, 3]", "num_workers=1"),
+    "evaluate_reward": ("world_model=wm", "reward_model=reward", "contexts=3", "num_workers=1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", OTHERS)
+def test_a_recipe_killed_half_way_goes_on_to_the_same_figures(recipe: str, folder: Path) -> None:
+    begun = time.monotonic()
+    finish(start(recipe, "--name", "whole", *OTHERS[recipe]))
+    half = (time.monotonic() - begun) / 2
+    out = folder / OTHERS[recipe][-1].removeprefix("out=")
+    if out.is_dir():
+        shutil.rmtree(out)
+    elif out.is_file():
+        out.unlink()
+    begun = time.monotonic()
+    victim = start(recipe, "--name", "victim", *OTHERS[recipe])
+    kill_when(victim, lambda: Path("runs/victim/config.yaml").exists() and time.monotonic() - begun > half)
+    finish(start(recipe, "--name", "victim", "--resume"))
+    assert read_json("runs/victim/report.json") == read_json("runs/whole/report.json")
+
+
+@pytest.mark.slow
+def test_a_quickstart_killed_in_its_steps_goes_on_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ("contexts=8", "votes=72", "dpo_steps=10", "simulator_contexts=2", "dream_contexts=2", "honesty_contexts=2")
+    small += ("fidelity_contexts=2", "num_workers=1")
+    finish(start("quickstart", "--name", "whole", *small))
+    victim = start("quickstart", "--name", "victim", *small)
+    kill_when(victim, lambda: any(Path("runs/victim/data").glob("rollouts.partial/videos/*.mp4")))
+    for moment in ("steps/5-dpo/config.yaml", "steps/6-evaluate/stages/base-dreams.json"):
+        victim = start("quickstart", "--name", "victim", "--resume")
+        kill_when(victim, (Path("runs/victim") / moment).exists)
+    finish(start("quickstart", "--name", "victim", "--resume"))
+    whole, resumed = (read_json(Path("runs") / name / "report.json") for name in ("whole", "victim"))
+    assert resumed["figures"] == whole["figures"]
 
 
 @pytest.mark.slow

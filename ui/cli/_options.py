@@ -80,8 +80,10 @@ def _repeat(wishes: Wishes) -> str:
 
 
 def _print_figures(figures: dict[str, object]) -> None:
-    """One figure a line; nested ones under a dotted name."""
+    """One figure a line; nested ones under a dotted name. Tables, and what a report says of its making, stand in its file."""
     for name, value in figures.items():
+        if name == "provenance" or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+            continue
         if isinstance(value, dict):
             _print_figures({f"{name}.{key}": item for key, item in value.items()})
         else:
