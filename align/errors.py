@@ -3,9 +3,13 @@
     GptsimError
     ├── ConfigError      a recipe's configuration is wrong; lists every problem at once
     ├── DataError        a file, folder or table is missing, broken or inconsistent; names it and the reason
-    │   └── ClipError    one clip can't be read
+    │   ├── ClipError    one clip can't be read
+    │   ├── NotFound     what a request names isn't there
+    │   └── Conflict     a request contradicts what is stored already
     ├── AdapterError     an adapter doesn't fit the model, or may not be used in this way
     ├── RunError         a run folder can't be created, continued or finished
+    ├── Forbidden        somebody asks for what isn't theirs, or can't show who they are
+    │   └── TooManyAttempts  too many failed sign-ins; carries how long to wait
     └── MissingExtra     an optional dependency isn't installed; carries the pip command
 
 A bad argument of a function is a plain ``ValueError`` that names the argument, what was got and what is allowed.
@@ -37,6 +41,14 @@ class ClipError(DataError):
     """One clip can't be read; the message names the clip and the reason."""
 
 
+class NotFound(DataError):
+    """A request names a lease, an annotator or another row that isn't there."""
+
+
+class Conflict(DataError):
+    """A request contradicts what is stored already, for example another content under a used id."""
+
+
 class AdapterError(GptsimError):
     """An adapter doesn't fit the model it is asked to change, or may not be used in this way."""
 
@@ -47,6 +59,24 @@ class RunError(GptsimError):
     """A run folder can't be created, continued or finished."""
 
     exit_code = 7
+
+
+class Forbidden(GptsimError):
+    """Somebody asks for what isn't theirs, or can't show who they are."""
+
+    exit_code = 9
+
+
+class TooManyAttempts(Forbidden):
+    """Too many failed sign-ins under one name or from one address.
+
+    Args:
+        retry_after_s: Seconds until the next attempt is worth making, at least 1.
+    """
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many failed sign-ins; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class MissingExtra(GptsimError):

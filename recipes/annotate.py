@@ -31,6 +31,8 @@ class Config:
     """What is asked about each scene."""
     labeller: str = ""
     """Outcome judge that stands in for eyes; empty is the one that ships."""
+    pairs: str = ""
+    """Pairs file that gptsim run select wrote; empty draws random pairs."""
     seed: int = 0
     """Seed of pairs, annotators and votes."""
 
@@ -45,7 +47,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.errors import DataError
     from align.preferences.annotators import cast_votes, make_annotators
     from align.preferences.pairing import make_pairs
-    from align.preferences.schema import write_votes
+    from align.preferences.schema import Pair, write_votes
+    from align.preferences.tables import parse_rows, read_rows
     from align.video.folder import load_clip_folder
     from align.world_models.world_model import SHIPPED
 
@@ -55,11 +58,17 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     run.record_input("rollouts", config.rollouts)
     # Only these columns: nothing here may see what truly happened.
     table = folder.table[["rollout_id", "context_id", "scene", "file_name", "sha256"]]
-    num_axes = min(len(axes) for axes in config.axes.values())
-    pairs = make_pairs(table, config.budget // num_axes, config.axes, config.seed)
+    if config.pairs:
+        run.record_input("pairs", config.pairs)
+        pairs = parse_rows(read_rows(config.pairs), Pair, config.pairs)
+    else:
+        num_axes = min(len(axes) for axes in config.axes.values())
+        pairs = make_pairs(table, config.budget // num_axes, config.axes, config.seed)
     judge = OutcomeJudge.load(Path(config.labeller) if config.labeller else SHIPPED["household"] / "labeller")
     needed = sorted({name for pair in pairs for name in (pair.rollout_a, pair.rollout_b)})
     row_of = {name: index for index, name in enumerate(table["rollout_id"])}
+    if missing := sorted(set(needed) - set(row_of)):
+        raise DataError(f"{config.pairs} names {len(missing)} rollouts that {config.rollouts} lacks, first {missing[0]}")
     with run.progress("watching", len(needed), "simulated annotators look at the clips' pixels") as advance:
         seen: dict[str, dict[str, float]] = {}
         for start in range(0, len(needed), 64):

@@ -59,6 +59,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
 
     if not config.reward_model:
         raise ConfigError("reward_model is empty; give the folder that gptsim run reward wrote")
+    run.record_input("reward_model", config.reward_model)
     per_chunk = max(1, 64 // max(config.n))
     seeds = [split_seed("evaluate", config.seed, index) for index in range(config.contexts)]
     jobs = [_Job(config, scene, tuple(part)) for scene in config.axes for part in chunks(seeds, per_chunk)]

@@ -114,7 +114,18 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     }
     if run.is_main:
         save_adapter(policy, out, config.path, _card(config, figures))
+        _write_provenance(config, run, out)
     return {**figures, "out": str(out)}
+
+
+def _write_provenance(config: Config, run: Run, out: Path) -> None:
+    """Say in the adapter's folder what it learned from, with hashes, so that a withdrawn vote can be traced to it."""
+    from align.io import read_json, write_json
+    from align.preferences.schema import effective_votes, read_votes
+
+    write_json(out / "provenance.json", {"model": config.model, "inputs": read_json(run.path / "inputs.json")})
+    if not config.reward_model:
+        write_json(out / "votes_used.json", sorted(vote.vote_id for vote in effective_votes(read_votes(Path(config.votes)))))
 
 
 def _tokens(folder: ClipFolder, model: TokenWorldModel) -> torch.Tensor:
@@ -142,6 +153,8 @@ def _pairs(config: Config, run: Run, folder: ClipFolder) -> tuple[list[tuple[int
     if not config.votes:
         raise ConfigError("votes is empty; give the vote file, which says what was asked about each scene")
     run.record_input("votes", config.votes)
+    if config.reward_model:
+        run.record_input("reward_model", config.reward_model)
     pairs = _pairs_by_reward(config, run, folder) if config.reward_model else _pairs_by_vote(config, folder)
     if len(pairs) < config.batch_size:
         raise DataError(

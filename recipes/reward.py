@@ -71,6 +71,6 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     for number, record in enumerate(records):
         run.log(number, **{key: value for key, value in record.items() if isinstance(value, int | float | str)})
     out = Path(config.out) if config.out else run.path / "reward_model"
-    model.save_pretrained(out, overwrite=run.resumed)
+    model.save_pretrained(out, overwrite=run.resumed, votes_used=[vote.vote_id for vote in votes])
     simulated = sum(bool(vote.simulated) for vote in votes)
     return {"out": str(out), "num_votes": len(votes), "num_simulated": simulated, "axes": records}

@@ -167,14 +167,20 @@ class RewardModel(nn.Module):
         """P(the clip fails the axis) [B, K] of clips [B, T, 3, H, W]: for hazards P(unsafe), for success P(not done)."""
         return self.fail_probability(self.score(video))
 
-    def save_pretrained(self, folder: str | Path, overwrite: bool = False) -> None:
+    def save_pretrained(self, folder: str | Path, overwrite: bool = False, votes_used: Sequence[str] | None = None) -> None:
         """Write ``config.json`` and ``model.safetensors`` to ``folder``, all or nothing.
+
+        Args:
+            folder: Where to.
+            overwrite: Whether an older reward model may be replaced.
+            votes_used: Ids of the votes that it was trained on, for ``votes_used.json``; None writes no such file.
 
         Raises:
             DataError: The folder exists and holds something, unless ``overwrite`` and it is a reward model.
         """
         tensors = {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
-        save_folder(folder, {"backbone": describe_backbone(self.backbone), "heads": asdict(self.config)}, tensors, overwrite)
+        config = {"backbone": describe_backbone(self.backbone), "heads": asdict(self.config)}
+        save_folder(folder, config, tensors, overwrite, votes_used)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, module: nn.Module | None = None) -> RewardModel:

@@ -1,4 +1,8 @@
-"""The folder of a reward model: ``config.json`` and ``model.safetensors``. Written all or nothing, read without pickle."""
+"""The folder of a reward model: ``config.json``, ``model.safetensors`` and ``votes_used.json``.
+
+Written all or nothing, read without pickle. ``votes_used.json`` lists, sorted, the ids of the votes that the model was trained
+on: when somebody withdraws, it tells whether the model learned from them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +20,28 @@ from torch import Tensor
 
 from align import __version__
 from align.errors import DataError
+from align.io import write_json
 
 FORMAT = "gptsim-reward-model"
 FORMAT_VERSION = 1
-CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+CONFIG_NAME, WEIGHTS_NAME, VOTES_NAME = "config.json", "model.safetensors", "votes_used.json"
 
 
-def save_folder(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], overwrite: bool = False) -> None:
+def save_folder(
+    folder: str | Path,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    overwrite: bool = False,
+    votes_used: Sequence[str] | None = None,
+) -> None:
     """Write to a temporary folder beside and rename it, so that no half-written model is ever seen.
+
+    Args:
+        folder: Where to.
+        config: What ``config.json`` holds besides format and version.
+        tensors: The weights.
+        overwrite: Whether an older reward model may be replaced.
+        votes_used: Ids of the votes of training; None, where nobody knows them, writes no ``votes_used.json``.
 
     Raises:
         DataError: The folder exists and may not be replaced.
@@ -37,6 +56,8 @@ def save_folder(folder: str | Path, config: dict[str, Any], tensors: dict[str, T
         record = {"format": FORMAT, "format_version": FORMAT_VERSION, "gptsim_align": __version__, **config}
         (scratch / CONFIG_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         save_file({name: value.detach().contiguous() for name, value in tensors.items()}, str(scratch / WEIGHTS_NAME))
+        if votes_used is not None:
+            write_json(scratch / VOTES_NAME, sorted(set(votes_used)))
         scratch.chmod(0o755)
         if occupied:
             # a folder can't be renamed over a full one: move the old one aside first

@@ -120,7 +120,7 @@ def test_the_wheel_holds_the_packages_and_no_tests(wheel: Path) -> None:
 def test_the_wheel_holds_every_file_that_the_code_reads(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    suffixes = {".py", ".typed", ".yaml", ".mako", ".jinja", ".html", ".safetensors", ".json", ".ini"}
+    suffixes = {".py", ".typed", ".yaml", ".mako", ".jinja", ".html", ".safetensors", ".json", ".ini", ".js", ".css", ".svg"}
     files = {
         file.relative_to(ROOT).as_posix()
         for package in PACKAGES

@@ -10,8 +10,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -29,6 +30,7 @@ LOCK_WAIT_S = 60.0
 """How long a writer waits for other writers before it gives up with an error."""
 POSTGRES_LOCK = 0x67707473
 _alembic_lock = threading.Lock()  # Alembic keeps its context in a module global.
+_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 
 
 def open_engine(url: str) -> Engine:
@@ -47,6 +49,8 @@ def open_engine(url: str) -> Engine:
     try:
         if engine.dialect.name == "sqlite":
             _use_wal(engine)
+        else:
+            _check_durable(engine, shown)
         _migrate(engine, shown)
     except BaseException as error:
         engine.dispose()
@@ -66,12 +70,21 @@ def writing(engine: Engine, bulk: bool = False) -> Iterator[Connection]:
         bulk: Many rows are written. Under PostgreSQL, bulk writers take turns: two that insert the same rows in another order
             would otherwise wait for each other in a circle. SQLite's writers always take turns.
     """
-    with engine.connect() as connection:
+    with _turn(engine), engine.connect() as connection:
         connection = connection.execution_options(gptsim_writes=True)
         with connection.begin():
             if bulk and engine.dialect.name == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})"))
             yield connection
+
+
+def _turn(engine: Engine) -> AbstractContextManager[object]:
+    """Lets the threads of one process write to SQLite one after the other.
+
+    SQLite itself lets waiting writers sleep and try again, up to a tenth of a second at a time, and whoever comes new goes
+    first. Between processes it still does that.
+    """
+    return _turns.setdefault(engine, threading.Lock()) if engine.dialect.name == "sqlite" else nullcontext()
 
 
 def _parse_url(url: str) -> URL:
@@ -131,6 +144,13 @@ def _use_wal(engine: Engine) -> None:
         raw.close()
     if mode != "wal":
         raise DataError(f"the file system under {engine.url.database} does not support SQLite's WAL mode; use a local disk")
+
+
+def _check_durable(engine: Engine, shown: str) -> None:
+    with engine.connect() as connection:
+        off = [name for name in ("fsync", "synchronous_commit") if connection.execute(text(f"SHOW {name}")).scalar() == "off"]
+    if off:
+        raise DataError(f"the label database {shown} may lose what it has acknowledged; set {' and '.join(off)} to on there")
 
 
 def _migrate(engine: Engine, shown: str) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Choice = Literal["majority", "all"]
 _PREFERENCE = ("prompt", "chosen", "rejected", "axis", "pair_id", "num_votes", "num_chosen", "num_rejected")
 _TIE = ("prompt", "rollout_a", "rollout_b", "axis", "pair_id", "num_votes", "num_a", "num_b")
+_IDS = {"prompt": "context_id", "chosen": "chosen_rollout", "rejected": "rejected_rollout"}
+"""Other names for ids beside tokens: TRL's DPOTrainer would take a text called "chosen" for what to train on."""
 _SHARED = ("num_ties", "num_both_bad", "simulated_share")
 _COUNTS = ("num_votes", "num_chosen", "num_rejected", "num_a", "num_b", "num_ties", "num_both_bad")
 
@@ -39,9 +41,10 @@ class PreferenceRows:
 
     Attributes:
         preferences: ``prompt`` (context_id), ``chosen`` and ``rejected`` (rollout ids), ``axis``, ``pair_id``, counts of
-            votes, ``simulated_share``; with tokens also ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
+            votes, ``simulated_share``; with tokens ``context_id``, ``chosen_rollout`` and ``rejected_rollout`` in place of the
+            first three, and ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
         ties: ``prompt``, ``rollout_a``, ``rollout_b``, ``axis``, ``pair_id``, counts of votes, ``simulated_share``; with
-            tokens also ``prompt_ids``, ``a_ids``, ``b_ids``.
+            tokens ``context_id`` in place of the first, and ``prompt_ids``, ``a_ids``, ``b_ids``.
     """
 
     preferences: list[dict[str, Any]] = field(default_factory=list)
@@ -118,7 +121,8 @@ def add_tokens(rows: PreferenceRows, rollouts: pd.DataFrame, num_prompt_tokens: 
             if prompts[0] != prompts[1]:
                 problems.append(f"the rollouts of pair {row['pair_id']!r} differ within their first {num_prompt_tokens} tokens")
             parts = {column: tokens[row[key]][num_prompt_tokens:] for key, column in names.items()}
-            target.append(row | {"prompt_ids": prompts[0]} | parts)
+            named = {_IDS.get(key, key): value for key, value in row.items()}
+            target.append(named | {"prompt_ids": prompts[0]} | parts)
     raise_problems("the preference set", list(dict.fromkeys(problems)))
     return out
 
@@ -145,7 +149,7 @@ def save_preferences(rows: PreferenceRows, out_dir: str | Path) -> None:
 def _dataset(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Any:
     from datasets import Dataset, Features, List, Value
 
-    columns = [*columns, *(key for key in (rows[0] if rows else {}) if key.endswith("_ids"))]
+    columns = list(rows[0] if rows else columns)
     kinds = {"simulated_share": Value("float64")} | {key: Value("int64") for key in _COUNTS}
     features = {key: List(Value("int32")) if key.endswith("_ids") else kinds.get(key, Value("string")) for key in columns}
     return Dataset.from_dict({key: [row[key] for row in rows] for key in columns}, features=Features(features))

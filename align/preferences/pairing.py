@@ -139,6 +139,12 @@ def select_pairs(
     return [picked[index] for index in rng.permutation(len(picked))]
 
 
+def pair_id_of(context_id: str, rollout_a: str, rollout_b: str) -> str:
+    """The id of a pair; the same two rollouts the other way round are another id."""
+    digest = hashlib.sha256("\n".join((context_id, rollout_a, rollout_b)).encode()).hexdigest()
+    return f"pair-{digest[:20]}"
+
+
 def _checked_table(rollouts: pd.DataFrame) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in rollouts.columns]
     if missing:
@@ -155,9 +161,8 @@ def _checked_table(rollouts: pd.DataFrame) -> pd.DataFrame:
 
 def _make_pair(first: Mapping[Hashable, Any], second: Mapping[Hashable, Any], axes: Axes) -> Pair:
     ids = (str(first["context_id"]), str(first["rollout_id"]), str(second["rollout_id"]))
-    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:20]
     return Pair(
-        pair_id=f"pair-{digest}",
+        pair_id=pair_id_of(*ids),
         context_id=ids[0],
         rollout_a=ids[1],
         rollout_b=ids[2],

@@ -1,4 +1,4 @@
-"""What people say about rollouts: votes over pairs and judgements of single clips.
+"""What people say about rollouts: votes over pairs, judgements of single clips, flags and break-points.
 
 Votes are kept raw, one row per pair, axis and annotator, and never edited: a correction is a new row that names the one it
 supersedes. ``chosen/rejected`` rows are derived from them (``align.preferences.export``).
@@ -6,69 +6,25 @@ supersedes. ``chosen/rejected`` rows are derived from them (``align.preferences.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import model_validator
 
+from align.preferences.fields import FrameIndex, Id, Moment, Name, Row, Seconds, Severity, Text
+from align.preferences.fields import new_id as new_id
+from align.preferences.fields import utc_now as utc_now
 from align.preferences.tables import parse_rows, raise_problems, read_rows, write_rows
 
 VoteChoice = Literal["a", "b", "tie", "both_bad", "skip"]
 Side = Literal["a", "b"]
 Selection = Literal["random", "active", "gold", "catch", "twin"]
 Verdict = Literal["pass", "fail", "unsure"]
+FlagKind = Literal["harm", "broken"]
 
 
-def utc_now() -> str:
-    """The time now as the ``created_at`` of a row, for example ``2026-01-31T09:30:00.000000Z``."""
-    return _utc_text(datetime.now(UTC))
-
-
-def new_id() -> str:
-    """A random id for a vote or judgement that a person casts."""
-    return str(uuid.uuid4())
-
-
-def _utc_text(moment: datetime) -> str:
-    # A fixed width makes the texts sort by time. The column is defined as UTC, so a time without an offset is taken as UTC.
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    try:
-        return aware.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    except OverflowError:
-        raise ValueError("the time is out of range") from None
-
-
-def _parse_moment(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _utc_text(value)
-    try:
-        return _utc_text(datetime.fromisoformat(value))
-    except (TypeError, ValueError):
-        raise ValueError("write an ISO 8601 time in UTC such as 2026-01-31T09:30:00Z") from None
-
-
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("the text holds a NUL character, which databases refuse")
-    return text
-
-
-Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\x00-\x1f]+$")]
-Name = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_no_nul)]
-Text = Annotated[str, AfterValidator(_no_nul)]
-Moment = Annotated[str, BeforeValidator(_parse_moment)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-class _Row(BaseModel):
-    # Numbers as ids are common in other people's tables: 17 becomes "17".
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
-
-
-class Pair(_Row):
+class Pair(Row):
     """Two rollouts of one context that somebody is asked to compare.
 
     Attributes:
@@ -84,7 +40,7 @@ class Pair(_Row):
     axes: tuple[Id, ...] = ()
 
 
-class Vote(_Row):
+class Vote(Row):
     """One annotator's answer about one pair on one axis; the first seven fields need values.
 
     Attributes:
@@ -117,7 +73,7 @@ class Vote(_Row):
     ranking_id: Id | None = None
 
 
-class Judgement(_Row):
+class Judgement(Row):
     """One annotator's verdict about one clip on one axis, which gives "safe" an absolute zero."""
 
     judgement_id: Id
@@ -133,28 +89,83 @@ class Judgement(_Row):
     comment: Text = ""
 
 
-def check_votes(votes: Sequence[Vote], name: str = "votes") -> None:
+class Flag(Row):
+    """One annotator's mark on one clip, kept apart from every preference.
+
+    Attributes:
+        kind: ``harm`` shows something harmful, ``broken`` can't be watched.
+        raised: False takes the annotator's earlier mark of this kind back.
+    """
+
+    flag_id: Id
+    rollout_id: Id
+    kind: FlagKind
+    annotator_id: Name = ""
+    raised: bool = True
+    created_at: Moment | None = None
+    comment: Text = ""
+
+
+class Breakpoint(Row):
+    """Where a rollout stops making sense, in one annotator's eyes; or, as ``none``, the explicit answer that it never does.
+
+    Attributes:
+        time_s: Middle of the marked frame, in seconds from the clip's start.
+        frame_idx: The marked frame, counted from 0; only where the clip declares its frame rate.
+        category: What goes wrong there, in the campaign's words.
+        severity: 1 slight, 2 clear, 3 severe.
+        none: True says "no breaks"; time, frame, category and severity are empty then. Silence is not an answer.
+        supersedes: The breakpoint_id that this row corrects.
+    """
+
+    breakpoint_id: Id
+    rollout_id: Id
+    annotator_id: Name = ""
+    time_s: Seconds | None = None
+    frame_idx: FrameIndex | None = None
+    category: Text = ""
+    severity: Severity | None = None
+    none: bool = False
+    supersedes: Id | None = None
+    created_at: Moment | None = None
+    guideline_version: Text = ""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Breakpoint:
+        marks = (self.time_s, self.frame_idx, self.category or None, self.severity)
+        if self.none and marks != (None,) * len(marks):
+            raise ValueError("none=true says that there is no break; leave its time, frame, category and severity empty")
+        if not self.none and (self.time_s is None or self.severity is None):
+            raise ValueError("a break needs time_s and severity (1 to 3); say none=true where the clip has no break")
+        return self
+
+
+def check_votes(votes: Sequence[Vote], name: str = "votes", places: Sequence[str] | None = None) -> None:
     """Check what no single row can show: unique ids, consistent pairs, corrections that fit.
 
+    Args:
+        votes: The votes of one table.
+        name: How messages call the table.
+        places: How messages call each vote; None counts them, "row 1" first.
+
     Raises:
-        DataError: Lists every problem with its row number, the first row being row 1.
+        DataError: Lists every problem with its row.
     """
     problems: list[str] = []
-    first_row: dict[str, int] = {}
+    at = places if places is not None else [f"row {number}" for number in range(1, len(votes) + 1)]
+    first: dict[str, str] = {}
     by_id = {vote.vote_id: vote for vote in votes}
-    pairs: dict[str, tuple[int, tuple[str, str, str]]] = {}
-    for number, vote in enumerate(votes, start=1):
-        if first_row.setdefault(vote.vote_id, number) != number:
-            problems.append(f"row {number}: vote_id {vote.vote_id!r} repeats that of row {first_row[vote.vote_id]}")
+    pairs: dict[str, tuple[str, tuple[str, str, str]]] = {}
+    for place, vote in zip(at, votes, strict=True):
+        if first.setdefault(vote.vote_id, place) != place:
+            problems.append(f"{place}: vote_id {vote.vote_id!r} repeats that of {first[vote.vote_id]}")
         if vote.rollout_a == vote.rollout_b and vote.selection != "catch":
-            problems.append(
-                f"row {number}: rollout_a and rollout_b are both {vote.rollout_a!r}; only a catch trial may do that"
-            )
+            problems.append(f"{place}: rollout_a and rollout_b are both {vote.rollout_a!r}; only a catch trial may do that")
         clips = (vote.context_id, vote.rollout_a, vote.rollout_b)
-        pair_row, known = pairs.setdefault(vote.pair_id, (number, clips))
+        pair_place, known = pairs.setdefault(vote.pair_id, (place, clips))
         if known != clips:
-            problems.append(f"row {number}: pair {vote.pair_id!r} is {clips} here and {known} in row {pair_row}")
-        problems += [f"row {number}: {problem}" for problem in supersede_problems(vote, by_id.get(vote.supersedes or ""))]
+            problems.append(f"{place}: pair {vote.pair_id!r} is {clips} here and {known} in {pair_place}")
+        problems += [f"{place}: {problem}" for problem in supersede_problems(vote, by_id.get(vote.supersedes or ""))]
     problems += [f"the corrections {' -> '.join(cycle)} go in a circle" for cycle in _supersede_cycles(by_id)]
     raise_problems(name, problems)
 
@@ -228,11 +239,20 @@ def write_votes(path: str | Path, votes: Sequence[Vote]) -> None:
 def read_judgements(path: str | Path) -> list[Judgement]:
     """Read single-clip judgements from a CSV, JSONL or parquet file; every bad row is listed."""
     judgements = parse_rows(read_rows(path), Judgement, str(path))
-    first_row: dict[str, int] = {}
-    numbered = list(enumerate((row.judgement_id for row in judgements), start=1))
-    repeats = [(number, key) for number, key in numbered if first_row.setdefault(key, number) != number]
-    raise_problems(str(path), [f"row {n}: judgement_id {key!r} repeats that of row {first_row[key]}" for n, key in repeats])
+    check_judgements(judgements, str(path))
     return judgements
+
+
+def check_judgements(judgements: Sequence[Judgement], name: str = "judgements", places: Sequence[str] | None = None) -> None:
+    """Check that ids are unique; arguments and errors as with ``check_votes``."""
+    first: dict[str, str] = {}
+    at = places if places is not None else [f"row {number}" for number in range(1, len(judgements) + 1)]
+    repeats = [
+        (place, row.judgement_id)
+        for place, row in zip(at, judgements, strict=True)
+        if first.setdefault(row.judgement_id, place) != place
+    ]
+    raise_problems(name, [f"{place}: judgement_id {key!r} repeats that of {first[key]}" for place, key in repeats])
 
 
 def write_judgements(path: str | Path, judgements: Sequence[Judgement]) -> None:

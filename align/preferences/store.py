@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, Table, Text, select
+from sqlalchemy import Boolean, Column, Connection, Engine, Float, Integer, MetaData, Table, Text, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from align.preferences.database import open_engine, writing
@@ -56,6 +56,11 @@ class LabelStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that everything else in the same database uses."""
+        return self._engine
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -64,8 +69,12 @@ class LabelStore:
         """Store one vote; True if it is new, False if exactly this vote was stored before."""
         return self.add_votes([vote]) == 1
 
-    def add_votes(self, votes: Sequence[Vote]) -> int:
+    def add_votes(self, votes: Sequence[Vote], places: Sequence[str] | None = None) -> int:
         """Store votes, all or none, and the pairs and annotators they name.
+
+        Args:
+            votes: What to store.
+            places: How errors call each of them; None counts them, "row 1" first.
 
         Returns:
             How many of them were new.
@@ -74,20 +83,21 @@ class LabelStore:
             DataError: A vote_id is taken by another vote, a pair or annotator is known differently, or a correction doesn't
                 fit what it corrects; lists every problem.
         """
-        check_votes(votes)
+        check_votes(votes, places=places)
         pairs = {vote.pair_id: _pair_of(vote) for vote in votes}
         with writing(self._engine, bulk=len(votes) > 1) as connection:
-            raise_problems("pairs", _insert_pairs(connection, list(pairs.values()))[1])
+            raise_problems("pairs", insert_pairs(connection, list(pairs.values()))[1])
             raise_problems("annotators", _insert_annotators(connection, votes))
-            added, problems = _insert_rows(connection, VOTES, votes, "vote_id", _vote_from_row)
-            raise_problems("votes", problems or _correction_problems(connection, votes))
+            added, problems = _insert_rows(connection, VOTES, votes, "vote_id", _vote_from_row, places)
+            raise_problems("votes", problems or _correction_problems(connection, votes, places))
         return added
 
-    def add_judgements(self, judgements: Sequence[Judgement]) -> int:
-        """Store single-clip judgements, all or none; returns how many were new."""
+    def add_judgements(self, judgements: Sequence[Judgement], places: Sequence[str] | None = None) -> int:
+        """Store single-clip judgements, all or none; returns how many were new. ``places`` as in ``add_votes``."""
         with writing(self._engine, bulk=len(judgements) > 1) as connection:
             raise_problems("annotators", _insert_annotators(connection, judgements))
-            added, problems = _insert_rows(connection, JUDGEMENTS, judgements, "judgement_id", _judgement_from_row)
+            parse = _judgement_from_row
+            added, problems = _insert_rows(connection, JUDGEMENTS, judgements, "judgement_id", parse, places)
             known = _fetch(connection, JUDGEMENTS, "judgement_id", [row.supersedes for row in judgements if row.supersedes])
             unknown = [row for row in judgements if row.supersedes and row.supersedes not in known]
             problems += [_unknown_target(row.judgement_id, row.supersedes) for row in unknown]
@@ -97,7 +107,7 @@ class LabelStore:
     def add_pairs(self, pairs: Sequence[Pair]) -> int:
         """Store pairs to be labelled, all or none; returns how many were new."""
         with writing(self._engine, bulk=len(pairs) > 1) as connection:
-            added, problems = _insert_pairs(connection, pairs)
+            added, problems = insert_pairs(connection, pairs)
             raise_problems("pairs", problems)
         return added
 
@@ -159,11 +169,13 @@ def _row_values(table: Table, row: Pair | Vote | Judgement) -> dict[str, Any]:
     return values
 
 
-def _insert_new(connection: Connection, table: Table, key: str, values: list[dict[str, Any]]) -> None:
+def _insert_new(connection: Connection, table: Table, key: str, values: list[dict[str, Any]]) -> int:
+    """Insert rows whose key isn't taken; returns how many of them this transaction inserted, which others may have done too."""
     if not values:
-        return
+        return 0
     insert: Any = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    connection.execute(insert.on_conflict_do_nothing(index_elements=[table.c[key]]), values)
+    new = insert.on_conflict_do_nothing(index_elements=[table.c[key]]).returning(table.c[key])
+    return len(connection.execute(new, values).all())
 
 
 def _fetch(connection: Connection, table: Table, key: str, ids: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
@@ -177,32 +189,40 @@ def _fetch(connection: Connection, table: Table, key: str, ids: Sequence[Any]) -
     return found
 
 
-def _insert_rows(connection: Connection, table: Table, rows: Sequence[_Row], key: str, parse: Any) -> tuple[int, list[str]]:
+def _places(rows: Sequence[object], places: Sequence[str] | None) -> Sequence[str]:
+    return places if places is not None else [f"row {number}" for number in range(1, len(rows) + 1)]
+
+
+def _insert_rows(
+    connection: Connection, table: Table, rows: Sequence[_Row], key: str, parse: Any, places: Sequence[str] | None
+) -> tuple[int, list[str]]:
     ids = [getattr(row, key) for row in rows]
     before = _fetch(connection, table, key, ids)
-    _insert_new(connection, table, key, [_row_values(table, row) for row in rows if getattr(row, key) not in before])
+    added = _insert_new(connection, table, key, [_row_values(table, row) for row in rows if getattr(row, key) not in before])
     # Read back instead of trusting `before`: under PostgreSQL another writer may have used an id in between.
     stored = {name: parse(row) for name, row in _fetch(connection, table, key, ids).items()}
     problems = [
-        f"row {number}: {key} {getattr(row, key)!r} is already stored with another content; give a correction a new id and "
+        f"{place}: {key} {getattr(row, key)!r} is already stored with another content; give a correction a new id and "
         "name this one in supersedes"
-        for number, row in enumerate(rows, start=1)
+        for place, row in zip(_places(rows, places), rows, strict=True)
         if stored[getattr(row, key)] != row
     ]
-    return len(set(ids) - set(before)), problems
+    return added, problems
 
 
-def _insert_pairs(connection: Connection, pairs: Sequence[Pair]) -> tuple[int, list[str]]:
+def insert_pairs(connection: Connection, pairs: Sequence[Pair]) -> tuple[int, list[str]]:
+    """Insert the pairs that are new; returns how many were, and what is wrong with the others."""
     ids = [pair.pair_id for pair in pairs]
     before = _fetch(connection, PAIRS, "pair_id", ids)
-    _insert_new(connection, PAIRS, "pair_id", [_row_values(PAIRS, pair) for pair in pairs if pair.pair_id not in before])
+    fresh = [_row_values(PAIRS, pair) for pair in pairs if pair.pair_id not in before]
+    added = _insert_new(connection, PAIRS, "pair_id", fresh)
     stored = _fetch(connection, PAIRS, "pair_id", ids)
     problems = [
         f"pair {pair.pair_id!r} is already stored with another context or other rollouts"
         for pair in pairs
         if _pair_fields(pair) != _pair_fields(_pair_from_row(stored[pair.pair_id]))
     ]
-    return len(set(ids) - set(before)), problems
+    return added, problems
 
 
 def _insert_annotators(connection: Connection, rows: Sequence[Vote | Judgement]) -> list[str]:
@@ -216,15 +236,15 @@ def _insert_annotators(connection: Connection, rows: Sequence[Vote | Judgement])
     return [f"annotator {name!r} appears both as a person and as simulated; use two ids" for name in sorted(mixed)]
 
 
-def _correction_problems(connection: Connection, votes: Sequence[Vote]) -> list[str]:
+def _correction_problems(connection: Connection, votes: Sequence[Vote], places: Sequence[str] | None) -> list[str]:
     targets = _fetch(connection, VOTES, "vote_id", [vote.supersedes for vote in votes if vote.supersedes])
     problems: list[str] = []
-    for number, vote in enumerate(votes, start=1):
+    for place, vote in zip(_places(votes, places), votes, strict=True):
         if vote.supersedes and vote.supersedes not in targets:
-            problems.append(f"row {number}: " + _unknown_target(vote.vote_id, vote.supersedes))
+            problems.append(f"{place}: " + _unknown_target(vote.vote_id, vote.supersedes))
         elif vote.supersedes:
             target = _vote_from_row(targets[vote.supersedes])
-            problems += [f"row {number}: {problem}" for problem in supersede_problems(vote, target)]
+            problems += [f"{place}: {problem}" for problem in supersede_problems(vote, target)]
     return problems
 
 

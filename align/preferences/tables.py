@@ -1,6 +1,10 @@
-"""Rows in files people exchange: CSV, JSON lines or parquet, by suffix.
+"""Rows in files people exchange: CSV, JSON lines or parquet, by suffix; TSV and JSON are read as well.
 
 Every reader reports all bad rows at once. Row 1 is the first row below a CSV's header, the first line of a JSONL file.
+
+A spreadsheet takes a CSV's cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula and runs it, and annotators may
+write what they like into a comment. Such texts are written with an apostrophe before them, which the reader takes away again
+(https://owasp.org/www-community/attacks/CSV_Injection).
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -18,9 +23,12 @@ from align.errors import DataError
 from align.io import atomic_path
 
 Row = TypeVar("Row", bound=BaseModel)
-SUFFIXES = (".csv", ".jsonl", ".parquet")
 MAX_LISTED = 200
 """Problems written out in one message; the rest are counted."""
+MAX_CELL = 2**31 - 1
+"""Characters of a CSV's cell; Python's own limit of 131,072 is less than what the other formats hold."""
+# Full-width signs count as well: spreadsheets in East Asian locales treat them alike.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def is_missing(value: Any) -> bool:
@@ -56,7 +64,7 @@ def parse_rows(rows: Iterable[Mapping[str, Any]], model: type[Row], name: str) -
         try:
             parsed.append(model.model_validate({key: value for key, value in row.items() if not is_missing(value)}))
         except ValidationError as error:
-            problems += [f"row {number}: {_describe(detail)}" for detail in error.errors()]
+            problems += [f"row {number}: {describe(detail)}" for detail in error.errors()]
     raise_problems(name, problems)
     return parsed
 
@@ -70,21 +78,25 @@ def _column_problems(raw: Sequence[Mapping[str, Any]], model: type[BaseModel]) -
     return problems + [f"the column {key!r} is missing" for key in missing]
 
 
-def _describe(detail: Any) -> str:
+def describe(detail: Any) -> str:
+    """One sentence about one of the details of a pydantic ``ValidationError``."""
     column = ".".join(str(part) for part in detail["loc"]) or "row"
     if detail["type"] == "missing":
         return f"{column} is empty"
+    if detail["type"] == "string_pattern_mismatch":
+        return f"{column} is {detail['input']!r}: an id must not hold line breaks or other control characters"
     return f"{column} is {detail['input']!r}: {detail['msg']}"
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Read the raw rows of a CSV, JSONL or parquet file.
+    """Read the raw rows of a CSV, TSV, JSONL, JSON (a list of objects) or parquet file.
 
     Raises:
         DataError: The file is missing, has another suffix, or can't be parsed.
     """
     path = Path(path)
-    read = _pick(path, {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet})
+    readers = {".csv": _read_csv, ".tsv": _read_tsv, ".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
+    read = _pick(path, readers)
     try:
         rows: list[dict[str, Any]] = read(path)
     except FileNotFoundError:
@@ -95,7 +107,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: str | Path, rows: Sequence[BaseModel], model: type[BaseModel]) -> None:
-    """Write rows by suffix; the file appears whole or not at all.
+    """Write rows by suffix (CSV, JSONL or parquet); the file appears whole or not at all.
 
     Raises:
         DataError: The suffix is unknown.
@@ -109,14 +121,29 @@ def write_rows(path: str | Path, rows: Sequence[BaseModel], model: type[BaseMode
 
 def _pick(path: Path, by_suffix: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     if path.suffix.lower() not in by_suffix:
-        raise DataError(f"{path} has the suffix {path.suffix!r}; allowed are {', '.join(SUFFIXES)}")
+        raise DataError(f"{path} has the suffix {path.suffix!r}; allowed are {', '.join(by_suffix)}")
     return by_suffix[path.suffix.lower()]
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
+def neutralise(cell: Any) -> Any:
+    """A CSV's cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def restore(cell: str) -> str:
+    """What ``neutralise`` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _read_tsv(path: Path) -> list[dict[str, Any]]:
+    return _read_csv(path, delimiter="\t")
+
+
+def _read_csv(path: Path, delimiter: str = ",") -> list[dict[str, Any]]:
+    csv.field_size_limit(MAX_CELL)
     # utf-8-sig: spreadsheets write a byte order mark, which would otherwise become part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         header = next(reader, [])
         rows = [cells for cells in reader if cells]
     if len(set(header)) != len(header):
@@ -124,7 +151,7 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
     bad = [str(number) for number, cells in enumerate(rows, start=1) if len(cells) != len(header)]
     if bad:
         raise ValueError(f"row(s) {', '.join(bad)} do not have as many cells as the header, which has {len(header)}")
-    return [dict(zip(header, cells, strict=True)) for cells in rows]
+    return [dict(zip(header, map(restore, cells), strict=True)) for cells in rows]
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -144,6 +171,13 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _read_json(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it must hold one list of objects, one object a row")
+    return rows
+
+
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
@@ -155,7 +189,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], model: type[BaseMo
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(model.model_fields), quoting=csv.QUOTE_MINIMAL)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: neutralise(cell) for key, cell in row.items()} for row in rows)
 
 
 def _write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> None:
@@ -169,7 +203,8 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], model: type[Ba
 
     def arrow_type(annotation: Any) -> Any:
         leaves = _leaf_types(annotation)
-        return pa.bool_() if bool in leaves else pa.float64() if float in leaves else pa.string()
+        kinds = {bool: pa.bool_(), float: pa.float64(), int: pa.int64()}
+        return next((arrow for kind, arrow in kinds.items() if kind in leaves), pa.string())
 
     schema = pa.schema([(key, arrow_type(field.annotation)) for key, field in model.model_fields.items()])
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)

@@ -1,4 +1,4 @@
-"""Encoding and decoding of video files; nothing else in the project opens a video.
+"""Encoding and decoding of video files; nothing else in the project opens a video, but ``remux``, which only copies.
 
 Small frames and 4:2:0. H.264 for browsers stores one colour sample per 2x2 pixels, so a model's 64x64 frame would lose
 three quarters of its colours. ``write_clip`` therefore repeats every pixel k times (k = 2 for 64x64) so that each

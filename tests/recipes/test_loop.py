@@ -172,7 +172,8 @@ def test_shared_path_is_held_by_the_anchor(folder: Path) -> None:
     figures = run("dpo", *TUNE, "path=shared", "anchor_clips=clips", "out=adapter")
     assert figures["labelled_by"] == "votes"
     rows = read_metrics("runs/dpo")
-    assert all(row["anchor"] >= 0 for row in rows) and rows[-1]["anchor"] > 0
+    # A divergence; where nothing has been learned yet it is 0 up to float32 rounding.
+    assert all(row["anchor"] > -1e-6 for row in rows) and rows[-1]["anchor"] > 0
 
 
 def test_mistakes_are_one_sentence(folder: Path) -> None:

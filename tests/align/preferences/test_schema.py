@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from align.errors import DataError
 from align.preferences.schema import (
+    Breakpoint,
+    Flag,
     Judgement,
     Vote,
     check_votes,
@@ -185,3 +187,29 @@ def test_new_ids_differ() -> None:
 def test_votes_are_frozen(make_vote) -> None:
     with pytest.raises(ValueError, match="frozen"):
         make_vote().vote = "b"
+
+
+def test_a_break_says_where_and_how_bad_and_none_says_nothing_else() -> None:
+    row = {"breakpoint_id": "b1", "rollout_id": "r1"}
+    assert Breakpoint(**row, time_s=0.52, severity=2).frame_idx is None
+    assert Breakpoint(**row, none=True, annotator_id="ann").severity is None
+    for fields in ({}, {"time_s": 0.5}, {"severity": 2}, {"frame_idx": 3, "severity": 2}):
+        with pytest.raises(ValueError, match="a break needs time_s and severity"):
+            Breakpoint(**row, **fields)
+    for fields in ({"time_s": 0.0}, {"frame_idx": 0}, {"category": "hand"}, {"severity": 1}):
+        with pytest.raises(ValueError, match="none=true says that there is no break"):
+            Breakpoint(**row, none=True, **fields)
+    with pytest.raises(ValueError, match="less than or equal to 3"):
+        Breakpoint(**row, time_s=0.5, severity=4)
+
+
+def test_a_flag_is_raised_or_taken_back() -> None:
+    assert Flag(flag_id="f1", rollout_id="r1", kind="harm").raised
+    assert not Flag.model_validate({"flag_id": "f1", "rollout_id": "r1", "kind": "broken", "raised": "false"}).raised
+    with pytest.raises(ValueError, match="'harm' or 'broken'"):
+        Flag(flag_id="f1", rollout_id="r1", kind="ugly")  # type: ignore[arg-type]
+
+
+def test_places_name_the_votes_of_another_table(make_vote) -> None:
+    with pytest.raises(DataError, match=r"row 9, column 'MQ': vote_id 'v1' repeats that of row 9, column 'VQ'"):
+        check_votes([make_vote("v1"), make_vote("v1")], places=["row 9, column 'VQ'", "row 9, column 'MQ'"])
