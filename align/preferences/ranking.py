@@ -172,7 +172,9 @@ def _undefined(items: tuple[str, ...], counts: Counts) -> DavidsonFit:
         for side in (counts.first, counts.second)
     )
     labels = _groups(counts.first, counts.second, size, "weak")
-    components = [tuple(np.array(items)[labels == label].tolist()) for label in dict.fromkeys(labels.tolist())]
+    components: dict[int, list[str]] = {}
+    for item, label in zip(items, labels.tolist(), strict=True):
+        components.setdefault(label, []).append(item)
     return DavidsonFit(
         items,
         blank,
@@ -182,7 +184,7 @@ def _undefined(items: tuple[str, ...], counts: Counts) -> DavidsonFit:
         losses=of_first[1] + of_second[0],
         ties=of_first[2] + of_second[2],
         num_votes=int(counts.outcomes.sum()),
-        components=tuple(sorted(components, key=len, reverse=True)),
+        components=tuple(tuple(part) for part in sorted(components.values(), key=len, reverse=True)),
     )
 
 

@@ -180,3 +180,11 @@ def test_a_network_that_the_backbone_does_not_wrap_is_ignored(model: RewardModel
     model.save_pretrained(tmp_path / "reward")
     again = RewardModel.from_pretrained(tmp_path / "reward", module=nn.Linear(1, 1))
     assert torch.equal(again.score(video).mean, model.score(video).mean)
+
+
+def test_the_votes_of_training_are_listed_sorted_and_once(model: RewardModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "known", votes_used=["v2", "v1", "v2"])
+    assert json.loads((tmp_path / "known" / "votes_used.json").read_text()) == ["v1", "v2"]
+    model.save_pretrained(tmp_path / "unknown")
+    assert not (tmp_path / "unknown" / "votes_used.json").exists(), "no list is not an empty list"
+    assert RewardModel.from_pretrained(tmp_path / "known").axes == model.axes

@@ -70,7 +70,7 @@ EVERY = [
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    assert {"quickstart", "run", "recipes", "rollout", "clips", "votes"} <= set(list_command_names())
+    assert {"quickstart", "run", "recipes", "rollout", "clips", "votes", "label"} <= set(list_command_names())
 
 
 @pytest.mark.parametrize(("names", "command"), EVERY)

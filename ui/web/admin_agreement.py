@@ -12,7 +12,7 @@ from markupsafe import Markup
 from align.preferences.accounts import Account
 from align.preferences.alpha import NO_RATINGS
 from ui.web.desk import Desk
-from ui.web.markup import badge, figure, join, section, show_interval, show_number, table
+from ui.web.markup import badge, figure, join, section, show_interval, show_number, table, unbroken
 from ui.web.plots import Estimate, draw_forest, draw_lines
 from ui.web.standing import Standing
 
@@ -82,7 +82,7 @@ def _render(desk: Desk, standing: Standing) -> Markup:
 def _agreement(axes: Mapping[str, Figures]) -> Markup:
     named = [entry for axis, figures in axes.items() for entry in _alphas(axis, figures)]
     header = ["Axis", "Alpha", "Shared clips or pairs", "Answers about them", "Note"]
-    rows = [(name, _text(alpha), alpha["num_units"], alpha["num_ratings"], alpha["reason"]) for name, alpha in named]
+    rows = [(name, _cell(alpha), alpha["num_units"], alpha["num_ratings"], alpha["reason"]) for name, alpha in named]
     shown = table("Agreement of each axis", header, rows, empty="The campaign asks about no axis.")
     if not named:
         return section("Agreement", shown)
@@ -106,6 +106,10 @@ def _estimate(name: str, figures: Figures, bad: bool = False) -> Estimate:
 
 def _text(figures: Figures) -> str:
     return show_interval(figures["value"], figures["low"], figures["high"])
+
+
+def _cell(figures: Figures) -> Markup:
+    return unbroken(_text(figures))
 
 
 def _forest(title: str, rows: Sequence[Estimate], label: str, guides: dict[float, str], whole: bool = True) -> Markup:
@@ -150,7 +154,7 @@ def _annotator_row(row: Figures) -> Sequence[Any]:
         name = Markup("{} {}").format(name, badge("simulated"))
     seen, trials = row["overlap"], row["trials"]
     state = badge(row["status"], _BADGES.get(row["status"], ""))
-    skill = show_interval(seen["skill"], seen["skill_low"], seen["skill_high"])
+    skill = unbroken(show_interval(seen["skill"], seen["skill_low"], seen["skill_high"]))
     num_trials, num_failed = (trials[f"num_catch{end}"] + trials[f"num_gold{end}"] for end in ("", "_failed"))
     checks = f"{num_failed} of {num_trials}" if num_trials else show_number(None)
     left, seconds = show_number(row["sides"]["share"]), show_number(row["response_time_s"], 1)
@@ -169,7 +173,7 @@ def _rankings(axes: Mapping[str, Figures]) -> Markup:
 def _ranking(axis: str, ranking: Figures) -> Markup:
     items = [{**item, "value": item["worth"]} for item in ranking["items"]]
     header = ["What", "Log worth", "Won", "Lost", "Tied"]
-    rows = [(item["name"], _text(item), item["num_wins"], item["num_losses"], item["num_ties"]) for item in items]
+    rows = [(item["name"], _cell(item), item["num_wins"], item["num_losses"], item["num_ties"]) for item in items]
     shown = table(f"Ranking: {axis}", header, rows, empty="There is nothing to rank.")
     if ranking["reason"]:
         return Markup("<div><h3>{}</h3><p>No ranking: {}.</p>{}</div>").format(axis, ranking["reason"], shown)
@@ -201,7 +205,7 @@ def _breaks(breaks: Figures | None) -> Markup:
 
 def _sweep(sweep: Sequence[Figures]) -> Markup:
     named = [(show_number(row["tolerance_s"]), row["alpha"], row["agreement"]) for row in sweep]
-    rows = [(name, _text(alpha), share, alpha["num_units"], alpha["reason"]) for name, alpha, share in named]
+    rows = [(name, _cell(alpha), share, alpha["num_units"], alpha["reason"]) for name, alpha, share in named]
     shown = table("Agreement by tolerance", ["Seconds", "Alpha", "Mean overlap (F1)", "Shared clips", "Note"], rows)
     points = [(row["tolerance_s"], *(row["alpha"][key] for key in ("value", "low", "high"))) for row in sweep]
     spoken = "; ".join(f"within {name} s {_text(alpha)}" for name, alpha, _ in named)

@@ -36,7 +36,7 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
         pair_id = gr.Textbox(label="Pair id", info="As in the exported votes.", max_length=400)
         expected = gr.Textbox(label="Expected answers", info="For example spill=a, success=tie.", max_length=1000)
     make = gr.Button("Make it gold", size="md")
-    number = gr.Number(label="Catch trials to add", value=10, precision=0, minimum=1, maximum=1000, elem_classes="narrow")
+    number = gr.Number(label="Catch trials to add", value=10, precision=0, minimum=1, maximum=1000)
     catch = gr.Button("Add catch trials", size="md")
 
     bind(desk, find.click, show_agreed, [least, share], [found], message=message, alone=True)

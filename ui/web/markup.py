@@ -64,6 +64,11 @@ def show_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{show_number(value)} [{show_number(low)}, {show_number(high)}]" if known else show_number(value)
 
 
+def unbroken(text: str) -> Markup:
+    """A text that stays in one line."""
+    return Markup('<span class="nowrap">{}</span>').format(text)
+
+
 def show_moment(text: str | None) -> Markup:
     """A stored time (ISO 8601, UTC) as a reader wants it."""
     if not text:

@@ -231,14 +231,17 @@ def make_labelers(db_url: str, count: int) -> list[str]:
 
 def count_losses(db_url: str, seen: Seen, plan: Plan) -> dict[str, int]:
     """What was acknowledged and isn't there, what is there twice, and tasks that too many have answered."""
-    from align.preferences.campaign_tables import LEASES, SUBMISSIONS
+    from align.preferences.campaign_tables import LEASES, SUBMISSIONS, TASKS
     from align.preferences.schema import effective_votes
     from align.preferences.store import VOTES, LabelStore
 
     with LabelStore(db_url) as store, store.engine.connect() as connection:
         stored = set(connection.execute(select(SUBMISSIONS.c.submission_id)).scalars())
         num_votes = connection.execute(select(func.count()).select_from(VOTES)).scalar_one()
-        done = select(LEASES.c.task_id, func.count()).where(LEASES.c.state == "done").group_by(LEASES.c.task_id)
+        # Checks are for everybody.
+        work = (LEASES.c.state == "done", TASKS.c.selection.not_in(("gold", "catch")))
+        joined = select(LEASES.c.task_id, func.count()).join(TASKS, TASKS.c.task_id == LEASES.c.task_id)
+        done = joined.where(*work).group_by(LEASES.c.task_id)
         crowded = [count for _, count in connection.execute(done) if count > plan.overlap]
         votes = store.votes()
     said = Counter((vote.annotator_id, vote.pair_id, vote.axis) for vote in effective_votes(votes))

@@ -26,6 +26,8 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory, web: Any) -> Path:
 def server(rollouts: Path, web: Any) -> Iterator[Any]:
     """One app for all tests about pairs; everybody judges every task."""
     with web.serve_app(rollouts, f"sqlite:///{rollouts.parent}/labels.db", AXES, overlap=100) as running:
+        settings = running.campaign.settings()
+        running.campaign.save_settings(settings.model_copy(update={"catch_share": 0.0}))
         yield running
 
 
@@ -35,7 +37,7 @@ def open_page(browser: Any, server: Any) -> Iterator[Open]:
     contexts: list[Any] = []
     errors: list[str] = []
 
-    def open_one(name: str, at: Any = server, wait: bool = True, read: bool = True, **options: Any) -> Any:
+    def open_one(name: str, at: Any = server, read: bool = True, prepare: Callable[[Any], object] = id, **options: Any) -> Any:
         context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
         contexts.append(context)
         context.add_cookies([{"name": "gptsim_session", "value": at.sign_in(name), "url": at.url}])
@@ -43,11 +45,11 @@ def open_page(browser: Any, server: Any) -> Iterator[Open]:
         if guideline and read:
             context.add_init_script(f"localStorage.setItem('gptsim.guideline/{name}', '{guideline.version}')")
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(40_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        prepare(page)
         page.goto(f"{at.url}/label", wait_until="commit")
-        if wait:
-            page.wait_for_selector(CURRENT)
+        page.wait_for_selector(CURRENT)
         return page
 
     yield open_one
@@ -56,8 +58,10 @@ def open_page(browser: Any, server: Any) -> Iterator[Open]:
     assert errors == []
 
 
-def wait_until_saved(page: Any) -> None:
-    page.wait_for_function("!Object.keys(localStorage).some((key) => key.startsWith('gptsim.outbox/'))")
+def wait_until_saved(page: Any, name: str = "") -> None:
+    """Until the outbox is empty, or that of one annotator."""
+    prefix = f"gptsim.outbox/{name}{'/' if name else ''}"
+    page.wait_for_function(f"!Object.keys(localStorage).some((key) => key.startsWith('{prefix}'))")
 
 
 def lease_of(page: Any) -> str:
@@ -262,7 +266,7 @@ def test_who_is_signed_out_keeps_the_answers_and_nobody_else_sends_them(open_pag
     page.reload(wait_until="commit")
     page.wait_for_selector(CURRENT)
     press_until_next(page, "2", "2")
-    page.wait_for_function("document.querySelector('.g-save').textContent === 'All saved'")
+    wait_until_saved(page, "second")
     assert said_by(server, "second") == [("care", "right"), ("spill", "right")]
     page.context.add_cookies(own)
     page.reload(wait_until="commit")
@@ -386,15 +390,12 @@ def test_clips_of_different_length_start_again_together(open_page: Open) -> None
 
 
 def test_clips_with_a_harm_flag_wait_behind_a_warning(open_page: Open) -> None:
-    page = open_page("warned", wait=False)
-
     def warn(route: Any) -> None:
         answer = route.fetch()
         tasks = [{**task, "warn": True} for task in answer.json()["tasks"]]
         route.fulfill(response=answer, json={"tasks": tasks})
 
-    page.route("**/api/lease", warn)
-    page.reload(wait_until="commit")
+    page = open_page("warned", prepare=lambda page: page.route("**/api/lease", warn))
     page.wait_for_selector(f"{CURRENT} >> text=Someone saw harm in one of these clips.")
     page.click(f"{CURRENT} >> text=Show the clips")
     page.wait_for_selector(f"{CURRENT} .g-veil", state="hidden")
@@ -447,6 +448,7 @@ def test_the_guideline_is_shown_once_a_version_and_named_in_the_votes(open_page:
     server.campaign.publish_guideline("One drop is a spill.", "admin")
     page = open_page("reader", read=False)
     page.wait_for_selector("dialog[open] >> text=One drop is a spill.")
+    page.wait_for_selector(CURRENT)
     assert page.evaluate(f"[...document.querySelectorAll('{CURRENT} video')].every((video) => video.paused)")
     page.keyboard.press("Enter")
     page.wait_for_function(f"[...document.querySelectorAll('{CURRENT} video')].some((video) => !video.paused)")
@@ -457,17 +459,15 @@ def test_the_guideline_is_shown_once_a_version_and_named_in_the_votes(open_page:
     page.reload(wait_until="commit")
     page.wait_for_selector("dialog[open] >> text=Two drops are a spill.")
     page.keyboard.press("Enter")
+    page.wait_for_selector(CURRENT)
     press_until_next(page, "1", "1")
     wait_until_saved(page)
     assert {vote.guideline_version for vote in votes_of(server, "reader")} == {version}
 
 
 def test_nothing_tells_which_model_made_a_clip(open_page: Open, server: Any) -> None:
-    page = open_page("blind", wait=False)
     requests: list[Any] = []
-    page.on("request", lambda request: requests.append(request))
-    page.reload(wait_until="commit")
-    page.wait_for_selector(CURRENT)
+    page = open_page("blind", prepare=lambda page: page.on("request", lambda request: requests.append(request)))
     press_until_next(page, "h", "h", "1", "1")
     press_until_next(page, "0", "0")
     page.keyboard.press("u")

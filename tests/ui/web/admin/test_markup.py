@@ -7,7 +7,19 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from ui.web.markup import badge, button, facts, notice, section, show_age, show_interval, show_moment, show_number, table
+from ui.web.markup import (
+    badge,
+    button,
+    facts,
+    notice,
+    section,
+    show_age,
+    show_interval,
+    show_moment,
+    show_number,
+    table,
+    unbroken,
+)
 
 EVIL = "\"><img src=x onerror=alert(1)> ' {{value}} ${alert(1)}"
 
@@ -41,6 +53,7 @@ def test_everything_is_escaped() -> None:
         notice(EVIL),
         section(EVIL, EVIL, hint=EVIL),
         show_moment(EVIL),
+        unbroken(EVIL),
     ]
     for piece in made:
         assert isinstance(piece, Markup)

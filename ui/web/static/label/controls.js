@@ -14,13 +14,16 @@ export class Transport {
   /** @param {{toggle: Function, step: (n: number) => void, seek: (s: number) => void, speed: (d: number) => void}} actions */
   constructor(actions) {
     this.play = button({ class: 'g-tool g-play', 'aria-keyshortcuts': 'Space', onclick: () => actions.toggle() });
-    this.slider = h('input', { type: 'range', class: 'g-slider', min: 0, max: 1, value: 0, step: 'any', 'aria-label': 'Time in all clips',
-      oninput: () => actions.seek(Number(this.slider.value)) });
+    const oninput = () => actions.seek(Number(this.slider.value));
+    const range = { type: 'range', min: 0, max: 1, value: 0, step: 'any' };
+    this.slider = h('input', { ...range, class: 'g-slider', 'aria-label': 'Time in all clips', oninput });
     this.ticks = h('div', { class: 'g-ticks', 'aria-hidden': 'true' });
     this.clock = h('span', { class: 'g-clock' });
     this.speed = button({ class: 'g-tool g-speed', onclick: () => actions.speed(0), 'aria-keyshortcuts': '- +' });
-    const step = (name, words, key, by) => button(
-      { class: 'g-tool', 'aria-label': words, title: `${words} (${key})`, 'aria-keyshortcuts': key, onclick: () => actions.step(by) }, icon(name), cap(key));
+    const step = (name, words, key, by) => {
+      const props = { class: 'g-tool', 'aria-label': words, title: `${words} (${key})`, 'aria-keyshortcuts': key };
+      return button({ ...props, onclick: () => actions.step(by) }, icon(name), cap(key));
+    };
     this.element = h('section', { class: 'g-transport', 'aria-label': 'Playback' },
       step('back', 'One frame back', ',', -1), this.play, step('forward', 'One frame forward', '.', 1),
       h('div', { class: 'g-track' }, this.slider, this.ticks), this.clock, this.speed);

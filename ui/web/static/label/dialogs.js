@@ -61,18 +61,21 @@ export class Dialogs {
   aside(outbox) {
     const rows = outbox.aside().map((item) => {
       const row = h('li', {}, h('p', {}, h('strong', {}, item.kind === 'flag' ? 'A report' : 'An answer'), `: ${item.error}`),
-        h('details', {}, h('summary', {}, 'What was to be saved'), h('pre', { tabindex: '0' }, JSON.stringify(item.body, null, 1))),
+        h('details', {}, h('summary', {}, 'What was to be saved'),
+          h('pre', { tabindex: '0' }, JSON.stringify(item.body, null, 1))),
         button({ class: 'g-tool', onclick: () => (outbox.retry(item), row.remove()) }, 'Try again'),
         button({ class: 'g-tool', onclick: () => (outbox.discard(item), row.remove()) }, 'Delete it'));
       return row;
     });
-    const words = 'The server can’t take these as they are. They stay in this browser until you try again or delete them; an admin can help.';
+    const words = 'The server can’t take these as they are. They stay in this browser until you try again or delete them; '
+      + 'an admin can help.';
     return this.#open('Not saved', [h('p', {}, words), h('ul', { class: 'g-aside' }, ...rows)]);
   }
 
   /** Someone else signed in to this browser. */
   taken(name) {
-    const words = `${name} is signed in to this browser now. What you answered is kept here and will be sent when you sign in again.`;
+    const words = `${name} is signed in to this browser now. What you answered is kept here `
+      + 'and will be sent when you sign in again.';
     return this.#open('Signed in as someone else', [h('p', {}, words)], `Go on as ${name}`);
   }
 

@@ -13,7 +13,8 @@ export class Drafts {
     this.#prefix = `gptsim.draft/${encodeURIComponent(annotatorId)}/`;
     withStorage((storage) => {
       const old = (key) => Date.now() - (JSON.parse(storage.getItem(key)).at ?? 0) > KEEP_MS;
-      Object.keys(storage).filter((key) => key.startsWith('gptsim.draft/') && old(key)).forEach((key) => storage.removeItem(key));
+      const keys = Object.keys(storage).filter((key) => key.startsWith('gptsim.draft/') && old(key));
+      keys.forEach((key) => storage.removeItem(key));
     });
   }
 

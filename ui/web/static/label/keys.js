@@ -14,10 +14,12 @@ export function helpFor(numClips) {
   const answers = {
     1: [['1', 'Pass'], ['2', 'Fail'], ['0', 'Unsure']],
     2: [['1', 'A is better'], ['2', 'B is better'], ['0', 'Tie'], ['9', 'Both bad']],
-  }[numClips] ?? [[`1 – ${numClips}`, 'The next best clip'], ['0', 'The next clip is equal to the last'], ['⌫', 'Take the last one back']];
+  }[numClips] ?? [
+    [`1 – ${numClips}`, 'The next best clip'], ['0', 'The next clip is equal to the last'], ['⌫', 'Take the last one back'],
+  ];
   return [
-    ['Answer', [...answers, ['S', 'Skip this question'], ['⇧ S', 'Skip all that is left'], ['U', 'Undo, also after the pair is gone'],
-      ['↵', 'Keep the answers of an earlier pair']]],
+    ['Answer', [...answers, ['S', 'Skip this question'], ['⇧ S', 'Skip all that is left'],
+      ['U', 'Undo, also after the pair is gone'], ['↵', 'Keep the answers of an earlier pair']]],
     ['Watch', [['Space', 'Play or pause'], [', .', 'One frame back, one forward'], ['− +', 'Slower, faster'],
       ['← →', 'Choose the active clip'], ['V', 'Show or blur the clips']]],
     ['Report', [['H', 'The active clip shows harm'], ['X', 'The active clip is broken'], ['B', 'It stops making sense here'],

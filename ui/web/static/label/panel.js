@@ -13,7 +13,8 @@ export class Panel {
     this.steps = h('ol', { class: 'g-steps' });
     this.question = h('h2', { class: 'g-question', id: 'g-question' });
     this.note = h('p', { class: 'g-note' });
-    this.keep = button({ class: 'g-keep', hidden: true, onclick: actions.keep, 'aria-keyshortcuts': 'Enter' }, 'Keep these answers', cap('↵'));
+    const keep = { class: 'g-keep', hidden: true, onclick: actions.keep, 'aria-keyshortcuts': 'Enter' };
+    this.keep = button(keep, 'Keep these answers', cap('↵'));
     this.choices = h('div', { class: 'g-choices', role: 'group', 'aria-labelledby': 'g-question' });
     this.element = h('section', { class: 'g-panel', 'aria-label': 'Your answer' },
       h('div', { class: 'g-ask' }, this.steps, this.question, this.note, this.keep), this.choices);

@@ -33,7 +33,8 @@ export class Stage {
       icon('eye'), h('span', {}, 'Show the clips'), h('kbd', { 'aria-hidden': 'true' }, 'V'));
     this.veilText = h('p', {});
     this.veil = h('div', { class: 'g-veil', hidden: true }, this.veilText, reveal);
-    this.element = h('div', { class: `g-stage of-${task.clips.length}`, inert: true }, ...this.cards.map((card) => card.element), this.veil);
+    const cards = this.cards.map((card) => card.element);
+    this.element = h('div', { class: `g-stage of-${cards.length}`, inert: true }, ...cards, this.veil);
   }
 
   /** Fetch and decode everything; resolves when all clips can be shown, or can't be played at all. */
@@ -78,7 +79,8 @@ export class Stage {
       const isActive = active === position && this.cards.length > 1;
       const marks = [flags.harm[position] && 'Harmful', flags.broken[position] && 'Broken'].filter(Boolean);
       set(card.element, 'aria-current', isActive ? 'true' : null);
-      set(card.element, 'aria-label', [clipName(this.task, position), isActive && 'active', ...marks].filter(Boolean).join(', '));
+      const said = [clipName(this.task, position), isActive && 'active', ...marks].filter(Boolean);
+      set(card.element, 'aria-label', said.join(', '));
       text(card.marks, marks.join(' · '));
       text(card.rank, ranks[position] ? String(ranks[position]) : '');
     });
@@ -135,8 +137,8 @@ function makeCard(name, position, onSelect) {
   const head = h('div', { class: 'g-card-head' }, h('span', { class: 'g-letter' }, LETTERS[position]), marks);
   const failedText = h('p', { class: 'g-failed' }, 'This clip can’t be played. Report it with X, then skip with S.');
   const select = () => onSelect(position);
-  const element = h('div', { class: `g-card clip-${position}`, role: 'group', tabindex: '0', onfocus: select, onpointerdown: select },
-    head, h('div', { class: 'g-frame' }, video, rank, failedText));
+  const props = { class: `g-card clip-${position}`, role: 'group', tabindex: '0', onfocus: select, onpointerdown: select };
+  const element = h('div', props, head, h('div', { class: 'g-frame' }, video, rank, failedText));
   return { element, video, marks, rank, failed: false };
 }
 

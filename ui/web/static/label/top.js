@@ -15,9 +15,11 @@ export class Top {
     this.save = h('span', { class: 'g-save', role: 'status' });
     this.aside = button({ class: 'g-tool g-warn', hidden: true, onclick: actions.aside });
     this.signIn = h('a', { class: 'g-tool g-warn', href: '/sign-in?next=/label', hidden: true }, 'Sign in again');
-    const tool = (name, words, key, action) => button(
-      { class: 'g-tool', 'aria-label': words, title: key ? `${words} (${key})` : words, 'aria-keyshortcuts': key, onclick: action },
-      icon(name), key && cap(key));
+    const tool = (name, words, key, onclick) => {
+      const title = key ? `${words} (${key})` : words;
+      const props = { class: 'g-tool', 'aria-label': words, title, 'aria-keyshortcuts': key, onclick };
+      return button(props, icon(name), key && cap(key));
+    };
     this.guideline = tool('guide', 'Guideline', 'G', actions.guideline);
     this.element = h('header', { class: 'g-top' },
       h('span', { class: 'g-brand' }, 'gptsim'), h('p', { class: 'g-progress' }, this.today, this.rest),
