@@ -15,6 +15,9 @@ HIDDEN = ("model-x7", "adapter-q9", "roll-", "ctx-", "rollout_id", '"selection"'
 CURRENT = ".g-stage.is-current"
 Open = Callable[..., Any]
 
+# Three of them depend on how fast the machine is; until they wait for what they mean, all run with the slow ones.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rollouts(tmp_path_factory: pytest.TempPathFactory, web: Any) -> Path:
