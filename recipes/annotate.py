@@ -28,7 +28,9 @@ class Config:
             "corridor": ("politeness", "success"),
         }
     )
-    """What is asked about each scene."""
+    """What is asked about each scene, the most important axis first."""
+    others_every: int = 3
+    """A scene's first axis is asked of every pair, its other axes of every third."""
     labeller: str = ""
     """Outcome judge that stands in for eyes; empty is the one that ships."""
     pairs: str = ""
@@ -46,7 +48,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.audit.judge import OutcomeJudge
     from align.errors import DataError
     from align.preferences.annotators import cast_votes, make_annotators
-    from align.preferences.pairing import make_pairs
+    from align.preferences.pairing import make_pairs, thin_axes
     from align.preferences.schema import Pair, write_votes
     from align.preferences.tables import parse_rows, read_rows
     from align.video.folder import load_clip_folder
@@ -62,8 +64,11 @@ def main(config: Config, run: Run) -> dict[str, Any]:
         run.record_input("pairs", config.pairs)
         pairs = parse_rows(read_rows(config.pairs), Pair, config.pairs)
     else:
-        num_axes = min(len(axes) for axes in config.axes.values())
-        pairs = make_pairs(table, config.budget // num_axes, config.axes, config.seed)
+        most = max(len(axes) for axes in config.axes.values())
+        num_pairs = max(1, config.budget * config.others_every // (config.others_every + most - 1))
+        # two pairs a context are there at most; what is left of the budget buys second opinions
+        num_pairs = min(num_pairs, 2 * table["context_id"].nunique())
+        pairs = thin_axes(make_pairs(table, num_pairs, config.axes, config.seed), config.others_every)
     judge = OutcomeJudge.load(Path(config.labeller) if config.labeller else SHIPPED["household"] / "labeller")
     needed = sorted({name for pair in pairs for name in (pair.rollout_a, pair.rollout_b)})
     row_of = {name: index for index, name in enumerate(table["rollout_id"])}

@@ -40,15 +40,12 @@ class _Job:
 
 
 def main(config: Config, run: Run) -> dict[str, Any]:
-    """Return per axis the AUROC over clips and the accuracy and calibration over pairs, with intervals over contexts."""
-    import numpy as np
-
+    """Return per axis the AUROC over each scene's clips, accuracy and calibration over pairs; intervals over contexts."""
     from align.errors import ConfigError
     from align.scenes import SCENES
     from align.scenes.behaviour import split_seed
     from align.types import SUCCESS_AXIS
     from align.world_models.pool import Pool, chunks
-    from reward_models.metrics import score_hazard
     from reward_models.model import RewardModel
 
     if not config.reward_model:
@@ -65,10 +62,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     for axis in reward.axes:
         scenes = [scene for scene in SCENES if axis in (SCENES[scene].axis, SUCCESS_AXIS)]
         picked = [row for row in rows if row["scene"] in scenes]
-        failed = np.array([row["failed"][axis] for row in picked])
-        scores = np.array([row["scores"][axis] for row in picked])
         figures[axis] = {
-            "auroc": score_hazard(scores, failed, [row["context_id"] for row in picked]).as_dict(),
+            "auroc": {scene: _auroc(axis, [row for row in picked if row["scene"] == scene]) for scene in scenes},
             **_pairs(reward, axis, picked),
         }
     return figures
@@ -107,6 +102,17 @@ def score_task(job: _Job) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _auroc(axis: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the clips of one scene: no vote ever compares clips of two scenes, so nothing ties their rewards together."""
+    import numpy as np
+
+    from reward_models.metrics import score_hazard
+
+    failed = np.array([row["failed"][axis] for row in rows])
+    scores = np.array([row["scores"][axis] for row in rows])
+    return score_hazard(scores, failed, [row["context_id"] for row in rows]).as_dict()
 
 
 def _pairs(reward: RewardModel, axis: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

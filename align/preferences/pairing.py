@@ -93,6 +93,22 @@ def make_pairs(
     return [pair.model_copy(update={"selection": "random"}) for pair in drawn[:num_pairs]]
 
 
+def thin_axes(pairs: Sequence[Pair], every: int) -> list[Pair]:
+    """Ask the first axis of every pair, and the others of every ``every``-th pair of those with the same axes.
+
+    A vote is spent on each axis asked. Where several scenes share an axis, such as success, asking it of all pairs would
+    spend half of the votes on it.
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
+    seen: Counter[tuple[str, ...]] = Counter()
+    thinned = []
+    for pair in pairs:
+        thinned.append(pair if seen[pair.axes] % every == 0 else pair.model_copy(update={"axes": pair.axes[:1]}))
+        seen[pair.axes] += 1
+    return thinned
+
+
 def select_pairs(
     candidates: Sequence[Pair],
     scores: ArrayLike,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from align.errors import DataError
-from align.preferences.pairing import candidate_pairs, make_pairs, select_pairs
+from align.preferences.pairing import candidate_pairs, make_pairs, select_pairs, thin_axes
 from align.preferences.schema import Pair
 
 
@@ -142,3 +142,13 @@ def test_selection_refuses_bad_arguments(make_rollouts, scores, share: float) ->
     candidates = candidate_pairs(make_rollouts(2, 2), ["spill"], seed=0)
     with pytest.raises(ValueError, match=r"scores must be|random_share must be"):
         select_pairs(candidates, scores, 1, seed=0, random_share=share)
+
+
+def test_thinned_axes_ask_the_first_of_all_and_the_others_of_every_third(make_rollouts) -> None:
+    pairs = make_pairs(make_rollouts(5, 4), 10, {"pour": ["spill", "success"]}, seed=0)
+    thinned = thin_axes(pairs, 3)
+    assert [pair.axes for pair in thinned] == [("spill", "success") if i % 3 == 0 else ("spill",) for i in range(10)]
+    assert [pair.pair_id for pair in thinned] == [pair.pair_id for pair in pairs]
+    assert thin_axes(pairs, 1) == pairs
+    with pytest.raises(ValueError, match="at least 1"):
+        thin_axes(pairs, 0)
