@@ -17,7 +17,7 @@ Float64 = NDArray[np.float64]
 Curves = Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 """Arm to a list a seed of rows with ``votes`` and ``accuracy`` by axis."""
 
-OTHER_LEVELS = (0.9, 0.95, 0.97, 0.98, 0.99)
+LEVELS = (0.9, 0.95, 0.97, 0.98, 0.99)
 COLOURS = {"random": "#666666", "active": "#0b6e99", "bald": "#c2571a"}
 
 
@@ -61,11 +61,11 @@ def median_ratio(arm: Float64, random: Float64, budget: float, seed: int = 0) ->
     }
 
 
-def summarise(curves: Curves, level: float, seed: int = 0) -> dict[str, Any]:
+def summarise(curves: Curves, seed: int = 0) -> dict[str, Any]:
     """The figures of a contest.
 
-    Besides the level itself, other levels and the accuracy that chance ends with in each seed are reported, so that nobody has
-    to wonder whether the level was picked for its result.
+    The ratio is about the accuracy that chance ends with in each seed, when all of its votes are spent. Fixed levels are
+    reported beside it, so that nobody has to wonder whether a level was picked for its result.
     """
     votes = [row["votes"] for row in curves["random"][0]]
     means = {arm: _mean_accuracy(rows) for arm, rows in curves.items()}
@@ -78,18 +78,13 @@ def summarise(curves: Curves, level: float, seed: int = 0) -> dict[str, Any]:
         return {arm: median_ratio(needed(arm, levels), random, votes[-1], seed) for arm in curves if arm != "random"}
 
     num_seeds = len(means["random"])
-    at_level = needed("random", [level] * num_seeds)
-    other = {f"{wanted:g}": against_random([wanted] * num_seeds) for wanted in OTHER_LEVELS}
-    own = against_random(list(means["random"][:, -1]))
+    fixed = {f"{level:g}": [level] * num_seeds for level in LEVELS}
     return {
-        "level": level,
         "num_seeds": num_seeds,
         "votes": votes,
-        "ratio": against_random([level] * num_seeds),
-        "ratio_at_other_levels": {name: _short(ratios) for name, ratios in other.items()},
-        "ratio_at_what_random_ends_with": _short(own),
-        "random_votes_to_level": [_finite(value) for value in at_level.tolist()],
-        "random_not_reached": int(np.isinf(at_level).sum()),
+        "ratio": against_random(list(means["random"][:, -1])),
+        "ratio_at_levels": {name: _short(against_random(levels)) for name, levels in fixed.items()},
+        "random_votes_to_levels": {name: _finite(float(np.median(needed("random", at)))) for name, at in fixed.items()},
         "mean_accuracy": {arm: values.mean(0).round(4).tolist() for arm, values in means.items()},
         "accuracy_by_axis": {arm: _by_axis(rows) for arm, rows in curves.items()},
         "mean_votes_by_axis": {arm: _asked(rows) for arm, rows in curves.items()},
@@ -118,7 +113,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def draw_curves(path: Path, curves: Curves, level: float) -> None:
+def draw_curves(path: Path, curves: Curves) -> None:
     """Mean accuracy against votes with the 95 % interval of the mean over the seeds, as PNG."""
     from matplotlib.figure import Figure
 
@@ -133,7 +128,7 @@ def draw_curves(path: Path, curves: Curves, level: float) -> None:
         if len(values) > 1:
             half = stats.t.ppf(0.975, len(values) - 1) * values.std(0, ddof=1) / len(values) ** 0.5
             axes.fill_between(votes, middle - half, np.minimum(middle + half, 100), color=COLOURS.get(arm), alpha=0.18, lw=0)
-    axes.axhline(100 * level, color="black", lw=0.8, ls="--")
+    axes.axhline(100 * _mean_accuracy(curves["random"])[:, -1].mean(), color="black", lw=0.8, ls="--")
     ticks = [row["votes"] for row in curves["random"][0]]
     axes.set_xscale("log")
     axes.set_xticks(ticks, [str(tick) for tick in ticks])

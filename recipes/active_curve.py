@@ -49,14 +49,14 @@ class Config:
     """Ways to choose, random among them: active is what `select` does, bald the information gain alone."""
     budgets: tuple[int, ...] = (12, 16, 20, 26, 33, 42, 54, 68, 86, 108, 136, 172, 216)
     """Votes after each batch; the first batch is random for every arm."""
-    level: float = 0.98
-    """Accuracy to be reached: share of held-out pairs with a true difference that are ranked right, mean over the axes."""
     num_seeds: int = 20
     """Repetitions; in each the arms share annotators, answers, first batch and the ensemble's draws."""
     num_members: int = 16
     """Members of the ensemble of linear heads."""
     num_annotators: int = 6
     """Simulated annotators of each repetition."""
+    crowd: str = "noisy"
+    """What they are like, see annotate; the fewer mistakes they make, the fewer votes there are to be saved."""
     random_share: float = 0.2
     """Share of random questions in an active batch."""
     max_per_context: int = 2
@@ -68,16 +68,19 @@ class Config:
 
 
 def main(config: Config, run: Run) -> dict[str, Any]:
-    """Return the ratio of votes to the level, median over the seeds with its interval; draws active_curve.png."""
+    """Return the ratio of votes to the same accuracy, median over the seeds with its interval; draws active_curve.png."""
     import torch
 
     from align.errors import ConfigError
     from align.io import read_json
+    from align.preferences.annotators import CROWDS
     from recipes._curve import draw_curves, summarise
     from recipes._questions import ARMS, Options, play
 
     if "random" not in config.arms or not set(config.arms) <= set(ARMS):
         raise ConfigError(f"arms must hold random and may hold {', '.join(ARMS[1:])}, got {', '.join(config.arms)}")
+    if config.crowd not in CROWDS:
+        raise ConfigError(f"crowd must be one of {', '.join(CROWDS)}, got {config.crowd!r}")
     if len(config.budgets) < 2 or list(config.budgets) != sorted(set(config.budgets)) or config.budgets[0] < 1:
         raise ConfigError(f"budgets must be at least two rising numbers, got {list(config.budgets)}")
     rollouts, held_out = _clips(config, run)
@@ -96,8 +99,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
             for arm, rows in read_json(kept).items():
                 curves[arm].append(rows)
             advance(1)
-    figures = summarise(curves, config.level, config.seed)
-    draw_curves(run.path / "active_curve.png", curves, config.level)
+    figures = summarise(curves, config.seed)
+    draw_curves(run.path / "active_curve.png", curves)
     pairs = {axis: len(better) for axis, (better, _) in problem.truth.items()}
     about = {"num_questions": len(problem.questions), "held_out_pairs": pairs, "simulated": True}
     return {**figures, **about, "plot": str(run.path / "active_curve.png")}
@@ -212,7 +215,7 @@ def _votes(config: Config, problem: Problem, seen: dict[str, dict[str, float]], 
     """One simulated vote about every question: what the arms differ in is only which of them they ask for."""
     from align.preferences.annotators import cast_votes, make_annotators
 
-    annotators = make_annotators(config.num_annotators, seed)
+    annotators = make_annotators(config.num_annotators, seed, config.crowd)
 
     def perceive(names: Any, axis: str) -> np.ndarray | list[float]:
         return [seen[name][axis] for name in names]

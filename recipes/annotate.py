@@ -21,6 +21,8 @@ class Config:
     """Votes in all; a vote is one row: pair, axis and annotator."""
     num_annotators: int = 6
     """Simulated annotators."""
+    crowd: str = "plain"
+    """What they are like: plain sees clear outcomes clearly, noisy sees little and seldom ties."""
     axes: dict[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             "pour": ("spill", "success"),
@@ -46,14 +48,16 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     import numpy as np
 
     from align.audit.judge import OutcomeJudge
-    from align.errors import DataError
-    from align.preferences.annotators import cast_votes, make_annotators
+    from align.errors import ConfigError, DataError
+    from align.preferences.annotators import CROWDS, cast_votes, make_annotators
     from align.preferences.pairing import make_pairs, thin_axes
     from align.preferences.schema import Pair, write_votes
     from align.preferences.tables import parse_rows, read_rows
     from align.video.folder import load_clip_folder
     from align.world_models.world_model import SHIPPED
 
+    if config.crowd not in CROWDS:
+        raise ConfigError(f"crowd must be one of {', '.join(CROWDS)}, got {config.crowd!r}")
     if Path(config.out).exists() and not run.resumed:
         raise DataError(f"{config.out} exists already and may hold people's votes; choose another out")
     folder = load_clip_folder(config.rollouts)
@@ -89,7 +93,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     votes = cast_votes(
         pairs,
         axes,
-        make_annotators(config.num_annotators, config.seed),
+        make_annotators(config.num_annotators, config.seed, config.crowd),
         lambda names, axis: [seen[name][axis] for name in names],
         config.seed,
         config.budget,

@@ -103,22 +103,32 @@ def _utility(fail: Float64) -> Float64:
     return np.asarray(np.log1p(-fail) - np.log(fail))
 
 
-def make_annotators(num: int, seed: int) -> list[SimulatedAnnotator]:
-    """A small crowd of varied skill, patience with ties, left bias and care.
+CROWDS: dict[str, dict[str, tuple[float, float]]] = {
+    "plain": {"skill": (2.0, 3.0), "tie_width": (20.0, 60.0)},
+    "noisy": {"skill": (0.7, 1.2), "tie_width": (0.5, 1.2)},
+}
+"""Kinds of crowd, with the ranges that skill and tie_width are drawn from.
 
-    The household's outcomes are plain to see, so its voters are nearly sure when they look: two clips that are alike are a tie
-    in 91 to 97 % of cases (tie_width / (2 + tie_width)), and what is plainly better wins in 98 % or more. They err by lapses,
-    by what the probe misreads, and where a clip is unclear. People who hunt for differences between two identical video
-    streams say "same" in 78 to 82 % of cases (docs/LOG.md); whoever wants to simulate that takes a tie_width of about 8.
-    """
-    if num < 1:
-        raise ValueError(f"num must be at least 1, got {num}")
+``plain``: outcomes are plain to see. Two clips that are alike are a tie in 91 to 97 % of cases (tie_width / (2 + tie_width)),
+and what is plainly better wins in 98 % or more. They err by lapses, by what the probe misreads, and where a clip is unclear.
+
+``noisy``: they see little and like to decide: alike clips are a tie in 20 to 37 % of cases only, and 93 % see a plain difference.
+
+People who hunt for differences between two identical video streams say "same" in 78 to 82 % of cases (docs/LOG.md), which is a
+tie_width of about 8, between the two.
+"""
+
+
+def make_annotators(num: int, seed: int, crowd: str = "plain") -> list[SimulatedAnnotator]:
+    """A small crowd of varied skill, patience with ties, left bias and care; ``crowd`` is a name in ``CROWDS``."""
+    if num < 1 or crowd not in CROWDS:
+        raise ValueError(f"num must be at least 1 and crowd one of {', '.join(CROWDS)}, got {num} and {crowd!r}")
     rng = np.random.default_rng(seed)
     return [
         SimulatedAnnotator(
             annotator_id=f"simulated-{seed}-{index:02d}",
-            skill=float(rng.uniform(2.0, 3.0)),
-            tie_width=float(rng.uniform(20.0, 60.0)),
+            skill=float(rng.uniform(*CROWDS[crowd]["skill"])),
+            tie_width=float(rng.uniform(*CROWDS[crowd]["tie_width"])),
             left_bias=float(rng.normal(0, 0.15)),
             lapse_rate=float(rng.uniform(0.01, 0.06)),
             seed=int(rng.integers(2**31)),

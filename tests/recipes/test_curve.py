@@ -47,24 +47,29 @@ def test_a_seed_that_never_gets_there_counts_against_the_arm() -> None:
     assert chance["ratios"] == [0.25], "chance that never gets there is taken to need the whole budget"
 
 
-def test_the_summary_uses_the_same_level_for_all_and_tells_the_others() -> None:
+def test_the_summary_asks_for_what_chance_ends_with_and_for_fixed_levels() -> None:
     curves = {
         "random": [curve(0.5, 0.8, 0.98), curve(0.6, 0.7, 0.96)],
-        "active": [curve(0.5, 0.9, 0.98), curve(0.6, 0.95, 0.97)],
+        "active": [curve(0.5, 0.9, 0.99), curve(0.6, 0.95, 0.97)],
     }
-    figures = summarise(curves, 0.9)
-    # random reaches 0.9 at 20 + 10 * 0.1 / 0.18 and 20 + 10 * 0.2 / 0.26; active at 20 and 10 + 10 * 0.3 / 0.35
-    wanted = [20 / (20 + 1 / 0.18), (10 + 3 / 0.35) / (20 + 2 / 0.26)]
+    figures = summarise(curves)
+    # chance ends with 0.98 and 0.96 at 30 votes; active gets there at 20 + 10 * 0.08 / 0.09 and 20 + 10 * 0.01 / 0.02
+    wanted = [(20 + 0.8 / 0.09) / 30, 25 / 30]
     assert figures["ratio"]["active"]["ratios"] == pytest.approx(wanted)
     assert figures["ratio"]["active"]["median"] == pytest.approx(sum(wanted) / 2)
-    assert figures["ratio_at_other_levels"]["0.9"]["active"]["median"] == figures["ratio"]["active"]["median"]
-    assert figures["ratio_at_other_levels"]["0.99"]["active"]["num_not_reached"] == 2
-    assert figures["random_not_reached"] == 0
-    assert figures["mean_accuracy"]["active"] == pytest.approx([0.55, 0.925, 0.975])
+    # at 0.9: chance at 20 + 10 * 0.1 / 0.18 and 20 + 10 * 0.2 / 0.26; active at 20 and 10 + 10 * 0.3 / 0.35
+    chance, active = [20 + 1 / 0.18, 20 + 2 / 0.26], [20, 10 + 3 / 0.35]
+    assert figures["ratio_at_levels"]["0.9"]["active"]["median"] == pytest.approx(
+        (active[0] / chance[0] + active[1] / chance[1]) / 2
+    )
+    assert figures["random_votes_to_levels"]["0.9"] == pytest.approx(sum(chance) / 2)
+    assert figures["ratio_at_levels"]["0.99"]["active"]["num_not_reached"] == 1
+    assert figures["random_votes_to_levels"]["0.99"] is None
+    assert figures["mean_accuracy"]["active"] == pytest.approx([0.55, 0.925, 0.98])
     assert figures["accuracy_by_axis"]["random"]["x"] == pytest.approx([0.56, 0.76, 0.98])
     assert figures["mean_votes_by_axis"]["active"] == {"x": 15, "y": 15}
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    draw_curves(tmp_path / "curve.png", {"random": [curve(0.5, 0.8)], "active": [curve(0.5, 0.9)]}, 0.8)
+    draw_curves(tmp_path / "curve.png", {"random": [curve(0.5, 0.8)], "active": [curve(0.5, 0.9)]})
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

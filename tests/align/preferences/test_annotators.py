@@ -103,6 +103,18 @@ def test_the_crowd_mostly_agrees_with_the_truth_on_clear_pairs() -> None:
     assert 0.87 <= alike.min() <= alike.max() <= 0.98  # lapses included
 
 
+def test_a_noisy_crowd_seldom_ties_and_errs_more() -> None:
+    plain, noisy = make_annotators(8, seed=0), make_annotators(8, seed=0, crowd="noisy")
+
+    def mean(crowd: list[SimulatedAnnotator], seen_a: float, seen_b: float, choices: slice) -> float:
+        return float(np.mean([who.vote_probabilities([seen_a], [seen_b], [True], "spill")[0, choices].sum() for who in crowd]))
+
+    assert mean(noisy, 0.02, 0.02, slice(2, 4)) < 0.4 < 0.9 < mean(plain, 0.02, 0.02, slice(2, 4))
+    assert mean(noisy, 0.02, 0.98, slice(1)) < mean(plain, 0.02, 0.98, slice(1))
+    with pytest.raises(ValueError, match="plain, noisy"):
+        make_annotators(8, seed=0, crowd="wise")
+
+
 def test_every_vote_is_marked_as_simulated(make_rollouts) -> None:
     pairs = make_pairs(make_rollouts(10, 4), 20, {"pour": ["spill", "success"]}, seed=0)
     crowd = make_annotators(3, seed=0)
