@@ -112,7 +112,7 @@ CROWDS: dict[str, dict[str, tuple[float, float]]] = {
 ``plain``: outcomes are plain to see. Two clips that are alike are a tie in 91 to 97 % of cases (tie_width / (2 + tie_width)),
 and what is plainly better wins in 98 % or more. They err by lapses, by what the probe misreads, and where a clip is unclear.
 
-``noisy``: they see little and like to decide: alike clips are a tie in 20 to 37 % of cases only, and 93 % see a plain difference.
+``noisy``: they see little and like to decide: alike clips are a tie in 20 to 37 % of cases, 93 % see plain differences.
 
 People who hunt for differences between two identical video streams say "same" in 78 to 82 % of cases (docs/LOG.md), which is a
 tie_width of about 8, between the two.
