@@ -7,7 +7,7 @@ so the votes that train also calibrate, and no vote is set aside.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +53,24 @@ def _minimise(parameters: list[Tensor], loss: Callable[[], Tensor]) -> None:
     optimiser.step(closure)
 
 
+POOLING = 4.0
+"""Precision of the normal prior that holds axes together: standard deviations of 0.5 of log scale and of the tie parameter."""
+
+
 def fit_pair_calibration(
-    margin: Tensor, classes: Tensor, weight: Tensor, tie_logit: float, tie_model: str, lapse: float
+    margin: Tensor,
+    classes: Tensor,
+    weight: Tensor,
+    tie_logit: float,
+    tie_model: str,
+    lapse: float,
+    pooled: PairCalibration | None = None,
 ) -> PairCalibration:
     """Fit the temperature and the tie parameter of one axis by penalised maximum likelihood.
 
-    The penalty is a normal prior on the logarithm of the scale and on the shift of the tie parameter, worth about one vote, so
-    that ten votes don't send the temperature to zero.
+    Alone, the penalty is a normal prior on the logarithm of the scale and on the shift of the tie parameter, worth about one
+    vote, so that ten votes don't send the temperature to zero. With ``pooled`` it draws both towards what all axes have in
+    common: the same people voted on all of them, and a hundred votes an axis are few.
 
     Args:
         margin: [V] out-of-fold reward(a) - reward(b).
@@ -68,16 +79,29 @@ def fit_pair_calibration(
         tie_logit: Where the tie parameter starts, the one that training learned.
         tie_model: Name of the tie model.
         lapse: Share of careless votes that the likelihood allows for.
+        pooled: From ``pool_calibrations``.
     """
+    centre = pooled or PairCalibration(1.0, tie_logit)
     log_scale, shift = torch.zeros((), requires_grad=True), torch.zeros((), requires_grad=True)
+    precision = (POOLING, POOLING) if pooled else (1.0, 0.25)
 
     def loss() -> Tensor:
-        scale = log_scale.exp()
-        likelihood = vote_log_likelihood(scale * margin, classes, tie_logit + shift, tie_model, lapse)
-        return -(weight * likelihood).sum() + 0.5 * (log_scale.square() + 0.25 * shift.square())
+        scale = centre.scale * log_scale.exp()
+        likelihood = vote_log_likelihood(scale * margin, classes, centre.tie_logit + shift, tie_model, lapse)
+        return -(weight * likelihood).sum() + 0.5 * (precision[0] * log_scale.square() + precision[1] * shift.square())
 
     _minimise([log_scale, shift], loss)
-    return PairCalibration(float(log_scale.detach().exp()), tie_logit + float(shift.detach()))
+    return PairCalibration(centre.scale * float(log_scale.detach().exp()), centre.tie_logit + float(shift.detach()))
+
+
+def pool_calibrations(fits: Sequence[PairCalibration], num_votes: Sequence[int]) -> PairCalibration | None:
+    """What the axes have in common: the means, weighted by votes, of log scale and tie parameter; None for a single axis."""
+    if len(fits) < 2:
+        return None
+    total = sum(num_votes)
+    log_scale = sum(votes * math.log(fit.scale) for fit, votes in zip(fits, num_votes, strict=True)) / total
+    tie_logit = sum(votes * fit.tie_logit for fit, votes in zip(fits, num_votes, strict=True)) / total
+    return PairCalibration(math.exp(log_scale), tie_logit)
 
 
 def absolute_log_likelihood(fail_logit_a: Tensor, fail_logit_b: Tensor, both_bad: Tensor, lapse: float = 0.0) -> Tensor:

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from align.errors import DataError
 from reward_models.backbones import Backbone, build_backbone
 from reward_models.calibration import (
+    PairCalibration,
     absolute_log_likelihood,
     fit_fail_calibration,
     fit_pair_calibration,
+    pool_calibrations,
     verdict_log_likelihood,
 )
 from reward_models.data import AxisData, Judgement, Video, VoteRecord, as_judgements, as_votes, compute_features, index_axis
@@ -39,7 +41,8 @@ class RewardTrainingConfig:
         width: Hidden size of a head.
         num_looks: Attention maps per query token.
         tie_model: ``davidson`` or ``rao_kupper``.
-        lapse: Share of careless votes that the likelihood allows for, in [0, 1).
+        lapse: Share of careless votes that the likelihood allows for, in [0, 1). Too small and a few slips cost the model its
+            confidence; too large and it trusts too much.
         absolute_weight: Weight of what votes say about single clips ("both bad", pass and fail) beside the comparisons.
         num_epochs: Full-batch steps.
         learning_rate: Peak rate of AdamW, falling to 0 along a cosine.
@@ -54,7 +57,7 @@ class RewardTrainingConfig:
     width: int = 16
     num_looks: int = 2
     tie_model: str = "davidson"
-    lapse: float = 0.1
+    lapse: float = 0.15
     absolute_weight: float = 0.5
     num_epochs: int = 60
     learning_rate: float = 0.05
@@ -114,11 +117,15 @@ def train_reward_model(
     model.feature_mean.copy_(table.mean((0, 1, 2)))
     model.feature_std.copy_(table.std((0, 1, 2)).clamp_min(1e-4))
     table = model.standardise(table)
-    for number, axis in enumerate(axes):
-        data = index_axis(axis, rows, singles, index)
-        record = _train_axis(model, number, data, table, config, generator)
+    trained = [
+        _train_axis(model, k, index_axis(axis, rows, singles, index), table, config, generator) for k, axis in enumerate(axes)
+    ]
+    alone = [axis.fit(config, None) for axis in trained]
+    pooled = pool_calibrations(alone, [len(axis.data.classes) for axis in trained])
+    for number, axis in enumerate(trained):
+        record = _calibrate_axis(model, number, axis, axis.fit(config, pooled) if pooled else alone[number], config)
         if log is not None:
-            log({"axis": axis, **record})
+            log({"axis": axes[number], **record})
     return model.eval()
 
 
@@ -147,7 +154,7 @@ def member_weights(fold: Tensor, num_members: int, generator: torch.Generator) -
 
 def _train_axis(
     model: RewardModel, axis: int, data: AxisData, table: Tensor, config: RewardTrainingConfig, generator: torch.Generator
-) -> dict[str, Any]:
+) -> _TrainedAxis:
     if data.num_contexts < config.num_members:
         name = model.axes[axis]
         raise DataError(
@@ -178,8 +185,8 @@ def _train_axis(
             loss.backward()
             optimiser.step()
             schedule.step()
-    record = _calibrate_axis(model, axis, data, head(clips).detach(), place, fold, loss_terms, config)
-    return {"num_votes": len(data.classes), "num_contexts": data.num_contexts, "loss": float(loss.detach()), **record}
+    tie_logit = float(loss_terms.tie_logit.detach().mean())
+    return _TrainedAxis(data, head(clips).detach(), place, fold, tie_logit, float(loss.detach()))
 
 
 class AxisLoss(nn.Module):
@@ -226,43 +233,57 @@ def _normalise(weights: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
 
 
+@dataclass(frozen=True)
+class _TrainedAxis:
+    """What calibration needs of one axis: its votes, the members' rewards [M, N] of its clips, and who left out what."""
+
+    data: AxisData
+    reward: Tensor
+    place: Tensor
+    fold: Tensor
+    tie_logit: float
+    loss: float
+
+    def out_of_fold(self, rows: Tensor, context: Tensor) -> Tensor:
+        """Centred reward of clips, each by the member that left its context out."""
+        centred = self.reward - self.reward.mean(dim=1, keepdim=True)
+        return centred[self.fold[context], self.place[rows]]
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Out-of-fold rewards [V] of both clips of every vote."""
+        data = self.data
+        return self.out_of_fold(data.first, data.context), self.out_of_fold(data.second, data.context)
+
+    def fit(self, config: RewardTrainingConfig, pooled: PairCalibration | None) -> PairCalibration:
+        """Temperature and tie parameter."""
+        first, second = self.pairs()
+        votes = (self.data.classes, self.data.weight)
+        return fit_pair_calibration(first - second, *votes, self.tie_logit, config.tie_model, config.lapse, pooled)
+
+
 def _calibrate_axis(
-    model: RewardModel,
-    axis: int,
-    data: AxisData,
-    reward: Tensor,
-    place: Tensor,
-    fold: Tensor,
-    loss_terms: AxisLoss,
-    config: RewardTrainingConfig,
+    model: RewardModel, number: int, axis: _TrainedAxis, pair: PairCalibration, config: RewardTrainingConfig
 ) -> dict[str, Any]:
-    center = reward.mean(dim=1)
-    centred = reward - center.unsqueeze(1)
-
-    def out_of_fold(rows: Tensor, context: Tensor) -> Tensor:
-        return centred[fold[context], place[rows]]
-
-    reward_a, reward_b = out_of_fold(data.first, data.context), out_of_fold(data.second, data.context)
-    tie_logit = float(loss_terms.tie_logit.detach().mean())
-    margin = reward_a - reward_b
-    pair = fit_pair_calibration(margin, data.classes, data.weight, tie_logit, config.tie_model, config.lapse)
-    judged = out_of_fold(data.judged, data.judged_context)
+    data = axis.data
+    reward_a, reward_b = axis.pairs()
     equal = data.equal
     fail = fit_fail_calibration(
         pair.scale * reward_a[equal],
         pair.scale * reward_b[equal],
         data.both_bad[equal],
         data.weight[equal],
-        pair.scale * judged,
+        pair.scale * axis.out_of_fold(data.judged, data.judged_context),
         data.failed,
         data.judged_weight,
         config.lapse,
     )
-    model.set_calibration(axis, center, pair, fail)
-    likelihood = vote_log_likelihood(
-        pair.scale * margin, data.classes, torch.tensor(pair.tie_logit), config.tie_model, config.lapse
-    )
+    model.set_calibration(number, axis.reward.mean(dim=1), pair, fail)
+    margin, tie_logit = pair.scale * (reward_a - reward_b), torch.tensor(pair.tie_logit)
+    likelihood = vote_log_likelihood(margin, data.classes, tie_logit, config.tie_model, config.lapse)
     return {
+        "num_votes": len(data.classes),
+        "num_contexts": data.num_contexts,
+        "loss": axis.loss,
         "out_of_fold_nll": float(-(likelihood * data.weight).sum() / data.weight.sum()),
         "scale": pair.scale,
         "tie_logit": pair.tie_logit,

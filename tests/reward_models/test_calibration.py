@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from reward_models.calibration import (
+    PairCalibration,
     absolute_log_likelihood,
     fit_fail_calibration,
     fit_pair_calibration,
+    pool_calibrations,
     verdict_log_likelihood,
 )
 from reward_models.ties import TIE_MODELS
@@ -36,6 +38,25 @@ def test_temperature_and_tie_parameter_are_recovered(name: str) -> None:
 def test_without_votes_the_prior_stays() -> None:
     fit = fit_pair_calibration(NONE, NONE.long(), NONE, 0.3, "davidson", lapse=0.05)
     assert (fit.scale, fit.tie_logit) == pytest.approx((1.0, 0.3))
+
+
+def test_axes_lend_each_other_what_few_votes_cannot_tell() -> None:
+    pooled = pool_calibrations([PairCalibration(1.0, 3.0), PairCalibration(4.0, 1.0)], [300, 100])
+    assert pooled is not None
+    assert (pooled.scale, pooled.tie_logit) == pytest.approx((4**0.25, 2.5))
+    assert pool_calibrations([PairCalibration(1.0, 3.0)], [300]) is None, "one axis has nobody to lean on"
+
+    nothing = fit_pair_calibration(NONE, NONE.long(), NONE, 0.3, "davidson", 0.05, pooled)
+    assert (nothing.scale, nothing.tie_logit) == pytest.approx((pooled.scale, pooled.tie_logit))
+    generator = torch.Generator().manual_seed(1)
+    margin = 3 * torch.randn(4000, generator=generator)
+    votes = draw(TIE_MODELS["davidson"](0.5 * margin, torch.tensor(0.8)), generator)
+
+    def fit(num: int, pooled: PairCalibration | None) -> float:
+        return fit_pair_calibration(margin[:num], votes[:num], torch.ones(num), 0.0, "davidson", 0.0, pooled).tie_logit
+
+    assert fit(20, None) < fit(20, pooled) < 2.5
+    assert fit(4000, pooled) == pytest.approx(0.8, abs=0.15), "many votes speak for themselves"
 
 
 def test_absolute_likelihood_written_out() -> None:
