@@ -7,6 +7,7 @@
         checkpoints/    whatever the recipe saves           report.json     the figures; written last: marks a finished run
 
 A run is never overwritten. Only one process tree works in a folder at a time; of several ranks only the first writes.
+A finished run has a record in the ledger beside all runs, ``runs/ledger.jsonl``: what it read, what it wrote, and how.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from typing import Any, Self
 import yaml
 from filelock import FileLock, Timeout
 
+from align.audit.ledger.files import hash_path
 from align.errors import ConfigError, DataError, RunError
-from align.io import atomic_write, read_json, sha256_file, sha256_folder, to_jsonable, write_error, write_json
+from align.io import atomic_path, atomic_write, read_json, to_jsonable, write_error, write_json
 from recipes._config import compare_configs, config_dict, dump_config
+from recipes._ledger import append_run, find_ledger, find_reads
 from recipes._progress import Advance, say, show_progress
 from recipes._versions import collect_versions
 
@@ -58,6 +61,7 @@ class Run:
         self.resumed = resumed
         self._lock = lock
         self._stage = ""
+        self._hashes: dict[Path, str] = {}
         self._rewound: set[str] = set()
         # Taken once: a rank that comes late must not see a stage as done that the first rank finished meanwhile.
         self._done = {file.stem: read_json(file) for file in sorted(path.glob("stages/*.json"))}
@@ -96,6 +100,8 @@ class Run:
                 _write_start(path, config, about)
             run = cls(path, lock=lock, resumed=resume)
             run._record_versions()
+            for field, read in find_reads(config).items():
+                run.record_input(field, read)
         except BaseException:
             lock.release()
             raise
@@ -122,7 +128,7 @@ class Run:
             DataError: If it can't be read, or has changed since the run was started.
         """
         source = Path(path)
-        digest = sha256_folder(source) if source.is_dir() else sha256_file(source)
+        digest = self._hash(source)
         file = self.path / "inputs.json"
         inputs = read_json(file) if file.exists() else {}
         if name in inputs and inputs[name]["sha256"] != digest:
@@ -132,6 +138,12 @@ class Run:
         if self.is_main and name not in inputs:
             write_json(file, {**inputs, name: {"path": str(source), "sha256": digest}})
         return digest
+
+    def _hash(self, source: Path) -> str:
+        """Hashed once: a recipe records again what its configuration names."""
+        if source not in self._hashes:
+            self._hashes[source] = hash_path(source, find_ledger(self.path).home if self.is_main else None)
+        return self._hashes[source]
 
     def log(self, step: int, **figures: Any) -> None:
         """Appends one row of figures to metrics.jsonl.
@@ -192,8 +204,16 @@ class Run:
             write_json(self.path / (name if name.endswith(".json") else f"{name}.json"), value)
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Writes report.json, which marks the run as finished."""
-        self.save_json("report.json", figures)
+        """Appends the run to the ledger and writes report.json, which marks it as finished.
+
+        Raises:
+            RunError: The ledger is broken or can't be written; the run is then not finished, and can be resumed.
+        """
+        if not self.is_main:
+            return
+        with atomic_path(self.path / "report.json") as temporary:
+            write_json(temporary, figures)
+            append_run(self.path, figures, temporary)
 
     @contextmanager
     def progress(self, what: str, total: int | None = None, why: str = "") -> Iterator[Advance]:

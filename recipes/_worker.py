@@ -20,14 +20,13 @@ def main(source: str, folder: str) -> int:
     run = Run.join(folder)
     try:
         _check_world_size(Path(folder))
-        figures = module.main(load_config(module.Config, Path(folder) / "config.yaml"), run)
+        run.finish(module.main(load_config(module.Config, Path(folder) / "config.yaml"), run) or {})
     except (GptsimError, ValueError) as error:
         if os.environ.get("GPTSIM_DEBUG") == "1":
             raise
         code = getattr(error, "exit_code", GptsimError.exit_code)
         write_json(Path(folder) / FAILURE, {"message": str(error), "exit_code": code})
         return code
-    run.finish(figures or {})
     return 0
 
 

@@ -6,6 +6,7 @@ The functions that end in ``_task`` run in worker processes on one chunk; each r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from align.world_models.engine import Policy, act_on_true_frames, roll_out
 from align.world_models.pool import cached_policy, cached_world_model
 from align.world_models.world_model import shrink
 
+Retouch = Callable[[UInt8, int], UInt8]
+"""Draws something onto a frame that the model is about to see: (uint8 [H, W, 3], frame_idx) to uint8 [H, W, 3]."""
+
 
 @dataclass(frozen=True)
 class EpisodeJob:
@@ -37,6 +41,9 @@ class EpisodeJob:
         temperature: Sampling temperature.
         judge: Path of the judge of record (dreams only).
         keep_video: Whether rows carry the clip, uint8 [T, h, w, 3].
+        nuisance: (attribute, value) pairs that override what the seeds draw; everything else stays as it was.
+        retouch: What the model sees instead of the true frames (of the context, in dreams); rows keep the true ones. A
+            function at the top of a module, or a ``functools.partial`` of one, so that it can go to another process.
     """
 
     world_model: str
@@ -47,6 +54,8 @@ class EpisodeJob:
     temperature: float = 1.0
     judge: str = ""
     keep_video: bool = False
+    nuisance: tuple[tuple[str, Any], ...] = ()
+    retouch: Retouch | None = None
 
 
 def sampling_seed(scene_seed: int, sample: int) -> int:
@@ -62,14 +71,17 @@ def simulator_task(job: EpisodeJob) -> list[dict[str, Any]]:
     size = model.tokenizer.config.size
     videos: list[list[UInt8]] = [[] for _ in envs]
     first: list[torch.Tensor] = []
+    nuisance = dict(job.nuisance)
 
     def observe(frame_idx: int, actions: Float32 | None) -> torch.Tensor:
         frames = [
-            env.reset(seed) if actions is None else env.step(np.clip(action, -1, 1))
+            env.reset(seed, **nuisance) if actions is None else env.step(np.clip(action, -1, 1))
             for env, seed, action in zip(envs, job.seeds, actions if actions is not None else job.seeds, strict=True)
         ]
         for video, frame in zip(videos, frames, strict=True):
             video.append(frame)
+        if job.retouch is not None:
+            frames = [job.retouch(frame, frame_idx) for frame in frames]
         pixels = model.to_input(np.stack(frames))
         if not first:
             first.append(pixels)
@@ -77,7 +89,7 @@ def simulator_task(job: EpisodeJob) -> list[dict[str, Any]]:
         return model.tokenizer.encode_frame(pixels, first[0])
 
     for env, seed in zip(envs, job.seeds, strict=True):
-        env.reset(seed)
+        env.reset(seed, **nuisance)
     context_bins = model.layout.actions_to_bins(torch.from_numpy(np.stack([[env.first_action] for env in envs])))
     seeds = [sampling_seed(seed, job.sample) for seed in job.seeds]
     act_on_true_frames(policy, observe, context_bins, seeds, temperature=job.temperature)
@@ -99,13 +111,16 @@ def simulator_task(job: EpisodeJob) -> list[dict[str, Any]]:
 
 
 def make_prompts(job: EpisodeJob) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompt ids of the job's contexts, and frame 0 of each, float32 [B, 3, h, w]."""
+    """Prompt ids of the job's contexts, and frame 0 of each, float32 [B, 3, h, w], without any retouching."""
     from align.scenes.behaviour import context
 
-    model = cached_world_model(job.world_model)
-    pairs = [context(job.scene, seed) for seed in job.seeds]
+    model, retouch = cached_world_model(job.world_model), job.retouch
+    pairs = [context(job.scene, seed, dict(job.nuisance)) for seed in job.seeds]
     video, actions = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-    return model.encode(video, actions), model.to_input(video[:, 0])
+    first = model.to_input(video[:, 0])
+    if retouch is not None:
+        video = np.stack([np.stack([retouch(frame, i) for i, frame in enumerate(clip)]) for clip in video])
+    return model.encode(video, actions), first
 
 
 def dream_task(job: EpisodeJob) -> list[dict[str, Any]]:

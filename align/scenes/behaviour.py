@@ -78,15 +78,20 @@ def record_clip(
     )
 
 
-def context(scene_name: str, seed: int) -> tuple[UInt8, Float32]:
+def context(scene_name: str, seed: int, nuisance: Mapping[str, Any] | None = None) -> tuple[UInt8, Float32]:
     """What a model is shown before it acts.
+
+    Args:
+        scene_name: A name in ``align.scenes.SCENES``.
+        seed: The context's seed.
+        nuisance: Overrides attributes; the start is otherwise the same.
 
     Returns:
         Frames 0 and 1, uint8 [2, 128, 128, 3], and the neutral action between them, float32 [1, 2]: exactly
         the beginning of every clip of this seed, whatever its style.
     """
     scene = make_scene(scene_name)
-    first = scene.reset(seed)
+    first = scene.reset(seed, **(nuisance or {}))
     return np.stack([first, scene.step(scene.first_action)]), scene.first_action[None].copy()
 
 

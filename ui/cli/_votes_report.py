@@ -9,14 +9,16 @@ import typer
 
 from align.errors import DataError
 from align.io import write_json
-
-DEFAULT_SOURCE = "sqlite:///labels.db"
+from ui.cli._votes_shared import DEFAULT_DB, Kind, existing_database
 
 
 def report_votes(
     source: Annotated[
-        str, typer.Argument(metavar="[FILE|URL]", help="Votes file (CSV, JSONL, parquet) or URL of a label database.")
-    ] = DEFAULT_SOURCE,
+        str, typer.Argument(metavar="[FILE|URL]", help="File (CSV, JSONL, parquet) or URL of a label database.")
+    ] = DEFAULT_DB,
+    kind: Annotated[
+        Kind | None, typer.Option(help="What the file holds; a database has all of them.", show_default="votes")
+    ] = None,
     rollouts: Annotated[
         Path | None, typer.Option(help="Rollout folder; ranks the models and adapters in it instead of single rollouts.")
     ] = None,
@@ -26,46 +28,41 @@ def report_votes(
 ) -> None:
     """Report on votes: counts, agreement, rankings with ties, and which annotators can be relied on.
 
-    A database also holds verdicts, gold answers, break-points and flags; they are reported too. Intervals are 95 %.
+    A database holds votes, verdicts (judgements), gold answers, break-points and flags together. Intervals are 95 %.
     """
     from rich.console import Console
 
     from align.preferences.report import votes_report
     from ui.cli._votes_tables import print_report
 
-    rows = _read_database(source) if "://" in source else _read_file(Path(source))
+    if kind is not None and "://" in source:
+        raise ValueError("a database is reported on whole; leave out --kind, or export what you want and give the file")
+    rows = _read_database(source) if "://" in source else _read_file(Path(source), kind or Kind.votes)
     makers = read_makers(rollouts) if rollouts is not None else None
-    for kind in ("votes", "judgements"):
-        rows[kind] = [row for row in rows.get(kind, ()) if not axis or row.axis in axis]
+    for asked in ("votes", "judgements"):
+        rows[asked] = [row for row in rows.get(asked, ()) if not axis or row.axis in axis]
     report = votes_report(**rows, makers=makers, seed=seed)
     if json_path:
         write_json(json_path, report)
     print_report(report, Console())
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    from align.preferences.schema import read_votes
+def _read_file(path: Path, kind: Kind) -> dict[str, Any]:
+    from align.preferences.exchange import read_labels
 
     if path.suffix in (".db", ".sqlite", ".sqlite3"):
         raise DataError(f"{path} looks like a database; give its URL, sqlite:///{path}")
-    return {"votes": read_votes(path)}
+    return {kind.value: read_labels(path, kind)}
 
 
 def _read_database(url: str) -> dict[str, Any]:
     from align.preferences.campaign import Campaign
+    from align.preferences.gold import known_answers
     from align.preferences.store import LabelStore
 
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.is_file():  # opening it would create an empty one
-        raise DataError(f"there is no label database {path}; give the right URL or a votes file, or import votes first")
-    with LabelStore(url) as store:
+    with LabelStore(existing_database(url)) as store:
         campaign = Campaign(store)
-        gold = {
-            (*task.rollouts, axis): answer
-            for task in campaign.tasks()
-            if task.gold and len(task.rollouts) == 2
-            for axis, answer in task.gold.items()
-        }
+        gold = known_answers(store.engine)
         labels = {"votes": store.votes(), "judgements": store.judgements()}
         return {**labels, "breakpoints": campaign.breakpoints(), "flags": campaign.flags(), "gold": gold}
 

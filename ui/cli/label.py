@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 ANY_HOST = ("0.0.0.0", "::")
+RUNS = Path("runs")
 
 
 @app.command()
@@ -40,6 +41,16 @@ def label(
     ] = None,
     per_context: Annotated[int, typer.Option(min=0, help="Most tasks of one context; 0: three for each of its clips.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the draw of tasks.")] = 0,
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs",
+            exists=True,
+            file_okay=False,
+            help="Folder of your runs; searched, when somebody withdraws, for models that learned from their answers.",
+            show_default="runs",
+        ),
+    ] = None,
 ) -> None:
     """Let people rate the clips of a folder in the browser.
 
@@ -57,7 +68,7 @@ def label(
     with bound_socket(host, port) as listener:
         shown = "127.0.0.1" if host in ANY_HOST else f"[{host}]" if ":" in host else host
         url = (public_url or f"http://{shown}:{listener.getsockname()[1]}").rstrip("/")
-        state = open_state(rollouts, db, public_url=public_url, setup=setup, progress=_show_import)
+        state = open_state(rollouts, db, public_url=public_url, setup=setup, progress=_show_import, runs_dir=runs or RUNS)
         _greet(state, url)
         serve(build_app(state), listener)
     typer.echo("stopped; every answer that was acknowledged is stored")

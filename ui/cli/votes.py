@@ -11,6 +11,7 @@ import typer
 from align.errors import DataError
 from align.io import write_json
 from ui.cli._votes_report import report_votes
+from ui.cli._votes_shared import DEFAULT_DB, Kind, existing_database
 
 app = typer.Typer(name="votes", help="Move votes between files and the label database; report on them.", no_args_is_help=True)
 app.command("report")(report_votes)
@@ -18,23 +19,6 @@ app.command("report")(report_votes)
 DbOption = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the label database.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this JSON file.")]
 AxisOption = Annotated[list[str] | None, typer.Option("--axis", help="Only this axis; may be repeated.")]
-DEFAULT_DB = "sqlite:///labels.db"
-
-
-class Kind(StrEnum):
-    """What a file to import holds."""
-
-    votes = "votes"
-    judgements = "judgements"
-
-
-class ExportKind(StrEnum):
-    """What can be written to a file."""
-
-    votes = "votes"
-    judgements = "judgements"
-    flags = "flags"
-    breakpoints = "breakpoints"
 
 
 class Format(StrEnum):
@@ -72,6 +56,7 @@ def import_votes(
     Without --mapping or --format, the columns are the project's own; only the first seven columns of votes need values. Rows
     without a value in the column "simulated" are taken as human.
     """
+    from align.preferences.exchange import KINDS
     from align.preferences.store import LabelStore
 
     if mapping is not None and format_ is not None:
@@ -81,12 +66,15 @@ def import_votes(
         raise ValueError("--set changes a mapping; give --mapping or --format as well")
     kind, rows, places, counts = _read_own(source, kind) if chosen is None else _read_foreign(source, kind, chosen, set_ or [])
     with LabelStore(db) as store:
-        added = store.add_votes(rows, places) if kind == Kind.votes else store.add_judgements(rows, places)
-    num_simulated = sum(row.simulated for row in rows)
-    figures = {"num_rows": len(rows), "num_added": added, "num_known": len(rows) - added, "num_simulated": num_simulated}
+        added = KINDS[kind].add(store, rows, places)
+    figures = {"num_rows": len(rows), "num_added": added, "num_known": len(rows) - added}
+    told = f"{added} {kind} added, {len(rows) - added} were there already"
+    if "simulated" in KINDS[kind].model.model_fields:
+        figures["num_simulated"] = sum(row.simulated for row in rows)
+        told += f" ({figures['num_simulated']} of {len(rows)} simulated)"
     if json_path:
         write_json(json_path, figures | counts)
-    typer.echo(f"{added} {kind} added, {len(rows) - added} were there already ({num_simulated} of {len(rows)} simulated)")
+    typer.echo(told)
     if counts:
         typer.echo(f"read from {counts['num_table_rows']} rows; {counts['num_unanswered']} cells held no answer")
 
@@ -96,10 +84,10 @@ _Read = tuple[Kind, list[Any], list[str] | None, dict[str, int]]
 
 
 def _read_own(source: Path, kind: Kind | None) -> _Read:
-    from align.preferences.schema import read_judgements, read_votes
+    from align.preferences.exchange import read_labels
 
-    rows: list[Any] = list(read_judgements(source) if kind == Kind.judgements else read_votes(source))
-    return kind or Kind.votes, rows, None, {}
+    kind = kind or Kind.votes
+    return kind, read_labels(source, kind), None, {}
 
 
 def _read_foreign(source: Path, kind: Kind | None, mapping: str | Path, settings: list[str]) -> _Read:
@@ -121,62 +109,57 @@ def _read_foreign(source: Path, kind: Kind | None, mapping: str | Path, settings
 def export_votes(
     dest: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file; with --rollouts or --choice, a new folder.")],
     db: DbOption = DEFAULT_DB,
-    kind: Annotated[ExportKind, typer.Option(help="What to write to a file.")] = ExportKind.votes,
+    kind: Annotated[Kind, typer.Option(help="What to write to a file.")] = Kind.votes,
     axis: AxisOption = None,
     effective: Annotated[
-        bool, typer.Option("--effective", help="Leave out superseded votes or break-points, and skips.")
+        bool, typer.Option("--effective", help="Only votes or break-points that count: nothing superseded, no skips.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     choice: Annotated[Choice | None, typer.Option(help="Write chosen/rejected rows for TRL: majority or all votes.")] = None,
-    rollouts: Annotated[Path | None, typer.Option(help="Rollout folder whose tokens go with the chosen/rejected rows.")] = None,
+    rollouts: Annotated[
+        Path | None, typer.Option(help="Rollout folder; its tokens (with --format its clips) go with the pairs.")
+    ] = None,
     prompt_tokens: Annotated[int, typer.Option(min=0, help="Leading tokens that are context.")] = 0,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Write the majority's answers as a wide table, a row a pair.")
+    ] = None,
 ) -> None:
-    """Write raw rows to a file, or a preference set (chosen/rejected, ties apart) to a folder for TRL.
+    """Write raw rows to a file, a preference set (chosen/rejected, ties apart) to a folder for TRL, or another program's table.
 
     A text in a CSV that a spreadsheet would run as a formula gets an apostrophe before it; importing takes it away again.
     """
+    from align.preferences.exchange import KINDS
     from align.preferences.store import LabelStore
     from align.preferences.tables import write_rows
 
-    preferences = choice is not None or rollouts is not None
-    _check_export(dest, kind, axis, effective, overwrite and not preferences, preferences)
-    with LabelStore(_existing(db)) as store:
-        model, rows = _stored(store, kind, effective)
+    preferences = (choice is not None or rollouts is not None) and format_ is None
+    chosen = KINDS[kind]
+    if format_ is not None and (kind != Kind.votes or choice is not None):
+        raise ValueError("--format makes a table of the majority's votes; leave out --kind and --choice")
+    _check_export(dest, kind, overwrite and not preferences, preferences)
+    if effective and chosen.effective is None:
+        raise ValueError(f"--effective chooses among votes or breakpoints; leave it out with --kind {kind}")
+    if axis and "axis" not in chosen.model.model_fields:
+        raise ValueError(f"{kind} have no axis; leave out --axis")
+    with LabelStore(existing_database(db)) as store:
+        rows = chosen.load(store)
+    rows = chosen.effective(rows) if effective and chosen.effective else rows
     rows = [row for row in rows if not axis or row.axis in axis]
+    if format_ is not None:
+        _export_wide(rows, dest, rollouts)
+        return
     if preferences:
         _export_preferences(rows, dest, choice or Choice.majority, rollouts, prompt_tokens)
         return
-    write_rows(dest, rows, model)
+    write_rows(dest, rows, chosen.model)
     typer.echo(f"{len(rows)} {kind} written to {dest}")
 
 
-def _check_export(
-    dest: Path, kind: ExportKind, axis: list[str] | None, effective: bool, overwrite: bool, preferences: bool
-) -> None:
+def _check_export(dest: Path, kind: Kind, overwrite: bool, preferences: bool) -> None:
     if dest.exists() and not overwrite:
         raise DataError(f"{dest} exists already; choose another name{'' if preferences else ' or add --overwrite'}")
-    if preferences and kind != ExportKind.votes:
+    if preferences and kind != Kind.votes:
         raise DataError(f"chosen/rejected rows come from votes; leave out --kind {kind}")
-    if effective and kind not in (ExportKind.votes, ExportKind.breakpoints):
-        raise ValueError(f"--effective chooses among votes or breakpoints; leave it out with --kind {kind}")
-    if axis and kind in (ExportKind.flags, ExportKind.breakpoints):
-        raise ValueError(f"{kind} have no axis; leave out --axis")
-
-
-def _stored(store: Any, kind: ExportKind, effective: bool) -> tuple[Any, list[Any]]:
-    """The model of a kind of rows, and the rows of the database."""
-    from align.preferences.campaign import Campaign
-    from align.preferences.schema import Breakpoint, Flag, Judgement, Vote, effective_votes
-
-    campaign = Campaign(store)
-    readers = {
-        ExportKind.votes: (Vote, lambda: effective_votes(store.votes()) if effective else store.votes()),
-        ExportKind.judgements: (Judgement, store.judgements),
-        ExportKind.flags: (Flag, campaign.flags),
-        ExportKind.breakpoints: (Breakpoint, lambda: campaign.breakpoints(effective)),
-    }
-    model, read = readers[kind]
-    return model, list(read())
 
 
 def _export_preferences(votes: list[Any], dest: Path, choice: Choice, rollouts: Path | None, prompt_tokens: int) -> None:
@@ -189,6 +172,23 @@ def _export_preferences(votes: list[Any], dest: Path, choice: Choice, rollouts: 
     typer.echo(f"{len(rows.preferences)} preferences and {len(rows.ties)} ties written to {dest}")
 
 
+def _export_wide(votes: list[Any], dest: Path, rollouts: Path | None) -> None:
+    from align.preferences.wide import ClipFacts, wide_rows, write_wide
+
+    clips = None
+    if rollouts is not None:
+        from align.video.folder import load_clip_folder
+
+        columns = load_clip_folder(rollouts).table[["rollout_id", "file_name", "task", "fps_hz", "num_frames"]]
+        clips = {
+            str(name): ClipFacts((rollouts / str(file)).as_posix(), str(task), float(fps_hz), int(num_frames))
+            for name, file, task, fps_hz, num_frames in columns.itertuples(index=False)
+        }
+    rows = wide_rows(votes, clips)
+    write_wide(dest, rows)
+    typer.echo(f"{len(rows)} pairs written to {dest}")
+
+
 def _read_metadata(folder: Path) -> Any:
     import pandas as pd
 
@@ -199,11 +199,3 @@ def _read_metadata(folder: Path) -> Any:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read: {error}") from error
-
-
-def _existing(db: str) -> str:
-    """Refuse to read from a SQLite file that isn't there: opening it would create an empty one."""
-    path = Path(db.removeprefix("sqlite:///"))
-    if db.startswith("sqlite:///") and not path.is_file():
-        raise DataError(f"there is no label database {path}; give the right one with --db or import votes first")
-    return db

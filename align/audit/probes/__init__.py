@@ -1,0 +1,11 @@
+"""Probes: questions an auditor puts to a model, a reward model, votes or source clips, each with what its answer can't show."""
+
+from __future__ import annotations
+
+from align.audit.probes import reward, twins
+from align.audit.probes.base import Finding, Probe, judge_findings
+
+PROBES: dict[str, Probe] = {probe.name: probe for probe in (twins.PROBE, reward.PROBE)}
+"""Every probe by name."""
+
+__all__ = ["PROBES", "Finding", "Probe", "judge_findings"]
