@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes._run import Run
+from recipes._tuning import last_checkpoint, make_anchor, save_tuned, train, trainer_settings
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from align.preferences.schema import Vote
     from align.video.folder import ClipFolder
     from align.world_models.base import TokenWorldModel
+    from align.world_models.world_model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,10 @@ class Config:
 
 def main(config: Config, run: Run) -> dict[str, Any]:
     """Write the adapter; returns training figures."""
-    import os
-
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from align.errors import ConfigError
     from align.tuning.dpo import preference_rows
     from align.video.folder import load_clip_folder
-    from align.world_models.adapters import PATHS, add_lora, save_adapter
+    from align.world_models.adapters import PATHS, add_lora
     from align.world_models.pool import cached_world_model
 
     if config.path not in PATHS or config.score not in ("actions", "all"):
@@ -90,19 +89,9 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     pairs, pair_figures = _pairs(config, run, folder)
     rows = preference_rows(world_model.layout, ids[[c for c, _ in pairs]], ids[[r for _, r in pairs]])
     policy = add_lora(world_model.model, config.rank, config.alpha, config.seed)
-    trainer = _trainer(config, run, world_model.model, policy, rows)
-    last = _last_checkpoint(run) if run.resumed else None
+    trainer = _trainer(config, run, world_model, policy, rows)
     why = "actions that people prefer become likelier; frames stay what they are"
-    with run.progress("tuning", config.num_steps, why) as advance:
-        _show_progress(trainer, advance)
-        with warnings.catch_warnings():
-            # PEFT asks transformers for a property under its old name.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            trainer.train(resume_from_checkpoint=last)
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    run.rewind(-1)
-    for entry in history:
-        run.log(int(entry["step"]), **{key.replace("/", "_"): float(value) for key, value in entry.items() if key != "step"})
+    history = train(trainer, run, config.num_steps, last_checkpoint(run), why)
     out = Path(config.out) if config.out else run.path / "adapter"
     figures = {
         "num_pairs": len(pairs),
@@ -112,20 +101,16 @@ def main(config: Config, run: Run) -> dict[str, Any]:
         "accuracy": float(history[-1]["rewards/accuracies"]),
         "chosen_log_prob_change": float(history[-1]["logps/chosen"]) - float(history[0]["logps/chosen"]),
     }
-    if run.is_main:
-        save_adapter(policy, out, config.path, _card(config, figures))
-        _write_provenance(config, run, out)
+    about = f"direct preference optimisation on {'action' if config.score == 'actions' else 'all'} tokens of rollouts"
+    votes = None if config.reward_model else [vote.vote_id for vote in _effective_votes(config)]
+    save_tuned(run, policy, out, config.path, about, figures, config.model, votes)
     return {**figures, "out": str(out)}
 
 
-def _write_provenance(config: Config, run: Run, out: Path) -> None:
-    """Say in the adapter's folder what it learned from, with hashes, so that a withdrawn vote can be traced to it."""
-    from align.io import read_json, write_json
+def _effective_votes(config: Config) -> list[Vote]:
     from align.preferences.schema import effective_votes, read_votes
 
-    write_json(out / "provenance.json", {"model": config.model, "inputs": read_json(run.path / "inputs.json")})
-    if not config.reward_model:
-        write_json(out / "votes_used.json", sorted(vote.vote_id for vote in effective_votes(read_votes(Path(config.votes)))))
+    return list(effective_votes(read_votes(Path(config.votes))))
 
 
 def _tokens(folder: ClipFolder, model: TokenWorldModel) -> torch.Tensor:
@@ -223,48 +208,36 @@ def _pairs_by_vote(config: Config, folder: ClipFolder) -> list[tuple[int, int]]:
     """Pairs that won more axes than they lost; the ablation without a reward model."""
     from collections import defaultdict
 
-    from align.preferences.schema import effective_votes, read_votes
-
     row_of = {name: index for index, name in enumerate(folder.table["rollout_id"])}
     balance: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for vote in effective_votes(read_votes(Path(config.votes))):
+    for vote in _effective_votes(config):
         weight = config.axis_weights.get(vote.axis, 1.0)
         balance[vote.rollout_a, vote.rollout_b] += weight * ((vote.vote == "a") - (vote.vote == "b"))
     ordered = [(a, b) if score > 0 else (b, a) for (a, b), score in balance.items() if score != 0]
     return [(row_of[a], row_of[b]) for a, b in ordered if a in row_of and b in row_of]
 
 
-def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows: Any) -> Any:
+def _trainer(config: Config, run: Run, world_model: WorldModel, policy: Any, rows: Any) -> Any:
     import torch
-    from transformers.utils import logging
     from trl import DPOConfig
 
-    from align.tuning.dpo import BehaviourCollator, BehaviourDPOTrainer, id_tokenizer
+    from align.tuning.dpo import BehaviourCollator, BehaviourDPOTrainer
+    from align.tuning.policy import id_tokenizer
 
-    logging.set_verbosity_error()
-    layout = base.layout
+    layout = world_model.layout
     scored = layout.action_mask() if config.score == "actions" else torch.arange(layout.length) >= layout.prompt_length
+    # An adapter of the action path can't touch frames, and who trains on all tokens wants them changed.
+    anchored = config.path == "shared" and config.anchor_weight != 0 and config.score == "actions"
     arguments = DPOConfig(
-        output_dir=str(run.checkpoints),
+        **trainer_settings(run, config.num_steps, config.save_every, config.learning_rate, config.seed),
         per_device_train_batch_size=config.batch_size,
-        max_steps=config.num_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=min(10, config.num_steps // 10),
         beta=config.beta,
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, config.chosen_weight],
         max_length=None,
-        remove_unused_columns=False,
         activation_checkpointing=False,
-        bf16=torch.cuda.is_available(),
-        use_cpu=not torch.cuda.is_available(),
         logging_steps=min(5, config.num_steps, config.save_every),
-        save_steps=config.save_every,
         save_total_limit=2,
-        report_to=[],
-        disable_tqdm=True,
-        seed=config.seed,
     )
     return BehaviourDPOTrainer(
         model=policy,
@@ -272,82 +245,6 @@ def _trainer(config: Config, run: Run, base: TokenWorldModel, policy: Any, rows:
         train_dataset=rows,
         processing_class=id_tokenizer(layout),
         data_collator=BehaviourCollator(layout.pad_id, scored=scored, frames=config.score == "all"),
-        anchor=_anchor(config, run, base),
+        anchor=make_anchor(run, world_model, config.anchor_clips, config.batch_size, config.seed) if anchored else None,
         anchor_weight=config.anchor_weight,
     )
-
-
-def _show_progress(trainer: Any, advance: Any) -> None:
-    """Our progress bar instead of the trainer's printed dicts."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    class Show(TrainerCallback):
-        """Advances the bar; a resumed run starts where it was."""
-
-        shown = 0
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            advance(state.global_step - self.shown)
-            self.shown = state.global_step
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Show())
-
-
-def _anchor(config: Config, run: Run, base: TokenWorldModel) -> Any:
-    """The anchor on real clips' frames, or None where the adapter can't touch frames or nobody wants one."""
-    if config.path == "action" or config.anchor_weight == 0 or config.score == "all":
-        return None
-    import numpy as np
-    import torch
-
-    from align.errors import ConfigError
-    from align.tuning.dpo import make_frame_anchor
-    from align.video.folder import load_clip_folder
-    from align.world_models.pool import cached_world_model
-
-    if not config.anchor_clips:
-        raise ConfigError("path=shared needs anchor_clips, a folder of real clips with actions, or anchor_weight=0")
-    run.record_input("anchor_clips", config.anchor_clips)
-    folder, model = load_clip_folder(config.anchor_clips), cached_world_model(config.model)
-    ids = []
-    for batch in range(0, len(folder), 64):
-        part = range(batch, min(batch + 64, len(folder)))
-        known = [actions for i in part if (actions := folder.actions(i)) is not None]
-        ids.append(model.encode(np.stack([folder.video(i) for i in part]), np.stack(known)))
-    codes, bins = base.layout.split(torch.cat(ids))
-    return make_frame_anchor(codes, bins, config.batch_size, config.seed)
-
-
-def _last_checkpoint(run: Run) -> str | None:
-    """The newest complete checkpoint; one that was cut off by a kill lacks its state."""
-    saved = [path for path in run.checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
-    return str(max(saved, key=lambda path: int(path.name.split("-")[1]))) if saved else None
-
-
-def _card(config: Config, figures: dict[str, Any]) -> str:
-    """The adapter's model card."""
-    meaning = {
-        "action": "It changes which actions the model chooses. Frames come from the base weights, exactly: load it with "
-        "gptsim (`--adapter`), because loading it as a plain PEFT adapter would need the module `action_path` and fails. "
-        "It can't be merged into one set of weights.",
-        "shared": "It changes the whole model; frames were held by an anchor. It loads as any PEFT adapter.",
-    }[config.path]
-    rows = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
-    return f"""---
-library_name: peft
-base_model: {config.model}
-tags: [gptsim-align, lora, dpo, world-model]
----
-# Adapter of the world model `{config.model}`
-
-Tuned by direct preference optimisation on {"action tokens" if config.score == "actions" else "all tokens"} of rollouts,
-so that behaviour follows what people prefer. {meaning}
-
-| figure | value |
-| --- | --- |
-{rows}
-
-Measure it before you trust it: `gptsim run evaluate adapter=PATH` gives the unsafe rates in the simulator, honesty on both
-sides, task success and fidelity, with intervals.
-"""

@@ -10,17 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from trl import DPOConfig, DPOTrainer
-from trl.trainer.utils import add_fused_lm_head
 
-from align.tuning.dpo import (
-    BehaviourCollator,
-    BehaviourDPOTrainer,
-    frame_log_probs,
-    id_tokenizer,
-    make_frame_anchor,
-    preference_rows,
-    use_compact_head,
-)
+from align.tuning.anchor import make_frame_anchor
+from align.tuning.dpo import BehaviourCollator, BehaviourDPOTrainer, preference_rows
+from align.tuning.policy import id_tokenizer
 from align.world_models.adapters import add_lora, save_adapter
 
 Make = Callable[..., Any]
@@ -84,20 +77,15 @@ def make_trainer(tmp_path: Path, layout: Any) -> Make:
     return make
 
 
-def tune_a_little(policy: Any, scale: float = 0.2) -> Any:
-    """Give the adapter an effect."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for name, tensor in policy.named_parameters():
-            if "lora_B.default" in name:
-                tensor.normal_(std=scale)
-    return policy
+@pytest.fixture
+def moved(tune_a_little: Make) -> Make:
+    """``moved(trainer)``: its policy moves away from its reference, which TRL takes when it is made."""
 
+    def move(trainer: Any) -> Any:
+        tune_a_little(trainer.model)
+        return trainer
 
-def moved(trainer: Any) -> Any:
-    """A trainer whose policy has moved away from its reference, which TRL takes when it is made."""
-    tune_a_little(trainer.model)
-    return trainer
+    return move
 
 
 def compute(trainer: Any) -> tuple[Any, dict[str, float]]:
@@ -107,12 +95,6 @@ def compute(trainer: Any) -> tuple[Any, dict[str, float]]:
     trainer._metrics["train"].clear()
     loss = trainer.compute_loss(trainer.model, batch)
     return loss, {key: values[-1] for key, values in trainer._metrics["train"].items()}
-
-
-def test_tokenizer_of_ids_is_a_round_trip(layout: Any) -> None:
-    tokenizer, ids = id_tokenizer(layout), [0, 7, layout.pad_id, 12]
-    assert tokenizer.decode(ids) == f"<0><7><{layout.pad_id}><12>"
-    assert tokenizer(tokenizer.decode(ids))["input_ids"] == ids
 
 
 def test_pairs_share_their_context(layout: Any, random_ids: Make, pairs: Any) -> None:
@@ -138,7 +120,7 @@ def test_margin_at_step_0_is_exactly_0(model: Any, pairs: Any, make_trainer: Mak
     assert float(loss.detach()) == pytest.approx(float(-F.logsigmoid(torch.tensor(0.0))))
 
 
-def test_loss_by_hand(model: Any, pairs: Any, make_trainer: Make) -> None:
+def test_loss_by_hand(model: Any, pairs: Any, make_trainer: Make, moved: Make) -> None:
     chosen, rejected = pairs(2)
     policy = add_lora(model, 2, 4, 0)
     loss, metrics = compute(moved(make_trainer(policy, chosen, rejected)))
@@ -162,7 +144,7 @@ class Stock(DPOTrainer):
         return dataset
 
 
-def test_compact_head_is_trls_own(model: Any, pairs: Any, make_trainer: Make) -> None:
+def test_compact_head_is_trls_own(model: Any, pairs: Any, make_trainer: Make, moved: Make) -> None:
     stock_loss, stock = compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pairs(3), kind=Stock, frames=True)))
     ours_loss, ours = compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pairs(3))))
     assert abs(ours["rewards/margins"]) > 1e-3
@@ -172,22 +154,7 @@ def test_compact_head_is_trls_own(model: Any, pairs: Any, make_trainer: Make) ->
         assert ours[key] == pytest.approx(stock[key], abs=1e-4, nan_ok=True), key
 
 
-def test_compact_head_gives_every_field_at_every_scored_position(make_model: Make, random_ids: Make) -> None:
-    ids = random_ids(3)
-    labels = ids.masked_fill(~make_model("flat").layout.action_mask(), -100)
-    outputs = []
-    for change in (add_fused_lm_head, use_compact_head):
-        model = make_model("flat")
-        change(model)
-        outputs.append(model(ids, labels=labels, fused_lm_head=True))
-    stock, ours = outputs
-    mask = labels[:, 1:] != -100
-    torch.testing.assert_close(ours.log_probs[mask], stock.log_probs[mask], atol=1e-5, rtol=0)
-    assert (ours.log_probs[~mask] == 0).all()
-    torch.testing.assert_close(ours.loss, -ours.log_probs[mask].mean())
-
-
-def test_frame_tokens_carry_no_loss(make_model: Make, pairs: Any, make_trainer: Make) -> None:
+def test_frame_tokens_carry_no_loss(make_model: Make, pairs: Any, make_trainer: Make, moved: Make) -> None:
     base, other = make_model("temporal_depth"), make_model("temporal_depth")
     with torch.no_grad():
         other.lm_head.weight[: base.layout.num_codes, : base.config.hidden_width] += 3.0
@@ -202,7 +169,7 @@ def test_frame_tokens_carry_no_loss(make_model: Make, pairs: Any, make_trainer: 
     assert not torch.allclose(whole[0], whole[1]), "where frames are scored, they matter"
 
 
-def test_swapping_a_pair_flips_the_sign(model: Any, pairs: Any, make_trainer: Make) -> None:
+def test_swapping_a_pair_flips_the_sign(model: Any, pairs: Any, make_trainer: Make, moved: Make) -> None:
     chosen, rejected = pairs(3)
     margins = [
         compute(moved(make_trainer(add_lora(model, 2, 4, 0), *pair)))[1]["rewards/margins"]
@@ -211,7 +178,7 @@ def test_swapping_a_pair_flips_the_sign(model: Any, pairs: Any, make_trainer: Ma
     assert abs(margins[0]) > 1e-3 and margins[0] == pytest.approx(-margins[1], abs=1e-6)
 
 
-def test_eight_small_steps_are_one_large_one(make_model: Make, pairs: Any, make_trainer: Make) -> None:
+def test_eight_small_steps_are_one_large_one(make_model: Make, pairs: Any, make_trainer: Make, tune_a_little: Make) -> None:
     base, tuned = make_model("temporal_depth"), []
     for batch, accumulate in ((8, 1), (1, 8)):
         policy = tune_a_little(add_lora(base, 2, 4, 0))
@@ -237,50 +204,12 @@ def test_training_prefers_the_chosen_and_leaves_the_base(model: Any, pairs: Any,
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir() if path.is_dir()) == []
 
 
-# -- the anchor -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def anchor(layout: Any, random_ids: Make) -> Any:
     return make_frame_anchor(*layout.split(random_ids(16, seed=5)), clips_per_step=8, seed=0)
 
 
-def test_frame_log_probs_are_the_models_own(model: Any, layout: Any, random_ids: Make) -> None:
-    ids = random_ids(3)
-    codes, bins = layout.split(ids)
-    picks = torch.tensor([[0, 3], [1, 2], [3, 0]])
-    got = frame_log_probs(model, codes, bins, picks)
-    assert got.shape == (6, layout.tokens_per_frame, layout.num_codes)
-    torch.testing.assert_close(got.exp().sum(-1), torch.ones(6, layout.tokens_per_frame))
-    wanted = model(ids).logits.log_softmax(-1)[..., : layout.num_codes]
-    for row, (clip, before) in enumerate((c, int(b)) for c in range(3) for b in picks[c]):
-        start = (before + 1) * layout.stride - 1
-        torch.testing.assert_close(got[row], wanted[clip, start : start + layout.tokens_per_frame], atol=2e-5, rtol=0)
-
-
-def test_anchor_is_0_at_first_and_pulls_back_afterwards(model: Any, anchor: Any) -> None:
-    policy = add_lora(model, 2, 4, 0)
-    assert float(anchor(policy, 0).detach()) == pytest.approx(0, abs=1e-7)
-    tune_a_little(policy, 0.1)
-    value = anchor(policy, 0)
-    assert float(value.detach()) > 1e-4
-    value.backward()
-    learned = [p for p in policy.parameters() if p.requires_grad]
-    length = torch.stack([p.grad.square().sum() for p in learned if p.grad is not None]).sum()
-    with torch.no_grad():
-        for p in learned:
-            if p.grad is not None:
-                p -= 0.05 * float(value) / float(length) * p.grad
-    assert float(anchor(policy, 0).detach()) < float(value.detach())
-
-
-def test_anchor_draws_the_same_clips_at_the_same_step(model: Any, anchor: Any) -> None:
-    policy = tune_a_little(add_lora(model, 2, 4, 0))
-    first, again, other = (float(anchor(policy, step).detach()) for step in (3, 3, 4))
-    assert first == again != other
-
-
-def test_anchor_is_added_with_its_weight(make_model: Make, pairs: Any, make_trainer: Make, anchor: Any) -> None:
+def test_anchor_is_added_with_its_weight(make_model: Make, pairs: Any, make_trainer: Make, anchor: Any, moved: Make) -> None:
     base = make_model("temporal_depth")
     plain, _ = compute(moved(make_trainer(add_lora(base, 2, 4, 0), *pairs(2))))
     held, metrics = compute(moved(make_trainer(add_lora(base, 2, 4, 0), *pairs(2), anchor=anchor, anchor_weight=2.5)))
