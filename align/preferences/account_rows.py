@@ -13,7 +13,8 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from align.errors import Conflict, DataError, Forbidden, NotFound
-from align.preferences.campaign_tables import ACCOUNTS, INVITATIONS, SESSIONS, insert_new, moment_text, row_of
+from align.preferences.campaign_tables import ACCOUNTS, INVITATIONS, SESSIONS, moment_text, row_of
+from align.preferences.inserting import insert_new
 from align.preferences.passwords import hash_token, make_token
 from align.preferences.store import ANNOTATORS
 
@@ -39,9 +40,11 @@ class Invitation:
     """A link that lets one person in, once.
 
     Attributes:
+        token_hash: What is stored of its token; nobody gets in with it.
         annotator_id: Whom it is for; None where its owner chooses a name.
     """
 
+    token_hash: str
     role: Role
     annotator_id: str | None
     created_by: str

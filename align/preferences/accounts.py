@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, true, update
 
-from align.errors import Conflict, Forbidden
+from align.errors import Conflict, Forbidden, NotFound
 from align.preferences import account_rows
 from align.preferences.account_rows import NAME, Invitation, Role
 from align.preferences.account_rows import SESSION_S as SESSION_S
@@ -67,6 +67,13 @@ class Accounts:
         query = query.where(*account_rows.usable_invitations()).order_by(INVITATIONS.c.created_at)
         with self._engine.connect() as connection:
             return [Invitation(**row) for row in rows_of(connection, query)]
+
+    def revoke(self, token_hash: str) -> None:
+        """Make an invitation useless; NotFound where it is used, expired or revoked already."""
+        key = INVITATIONS.c.token_hash == token_hash
+        with writing(self._engine) as connection:
+            if connection.execute(delete(INVITATIONS).where(key, *account_rows.usable_invitations())).rowcount == 0:
+                raise NotFound("this invitation can't be used any more anyway; refresh the page")
 
     def redeem(self, token: str, annotator_id: str = "", password: str | None = None) -> Account:
         """Use a token up: make its account, or let its owner in again; a password replaces an older one.
@@ -149,12 +156,18 @@ class Accounts:
             connection.execute(delete(SESSIONS).where(SESSIONS.c.token_hash == hash_token(token)))
 
     def set_role(self, annotator_id: str, role: Role) -> None:
-        """Make somebody an admin or a labeler; the last admin stays one (Conflict)."""
+        """Make somebody an admin or a labeler; the last admin stays one (Conflict).
+
+        Invitations by who is no admin any more are revoked: one of them could lead back in.
+        """
         account_rows.check_role(role)
         self._change(annotator_id, role=role)
 
     def disable(self, annotator_id: str, disabled: bool = True) -> None:
-        """Lock somebody out at once, or let them in again; what they labelled stays. Not for the last admin (Conflict)."""
+        """Lock somebody out at once, or let them in again; what they labelled stays. Not for the last admin (Conflict).
+
+        Invitations by them and sign-in links for them are revoked.
+        """
         self._change(annotator_id, disabled=disabled)
 
     def set_password(self, annotator_id: str, password: str | None) -> None:
@@ -171,6 +184,7 @@ class Accounts:
             return [account_rows.account_of(row) for row in rows_of(connection, query)]
 
     def _change(self, annotator_id: str, **values: Any) -> None:
+        unused = INVITATIONS.c.used_at.is_(None)
         with writing(self._engine) as connection:
             lock_queue(connection)  # two admins who demote each other take turns
             account_rows.require_account(connection, annotator_id)
@@ -180,3 +194,6 @@ class Accounts:
                 raise Conflict(f"{annotator_id!r} is the last admin; make somebody else admin first")
             if values.get("disabled"):
                 connection.execute(delete(SESSIONS).where(SESSIONS.c.annotator_id == annotator_id))
+                connection.execute(delete(INVITATIONS).where(INVITATIONS.c.annotator_id == annotator_id, unused))
+            if values in ({"disabled": True}, {"role": "labeler"}):
+                connection.execute(delete(INVITATIONS).where(INVITATIONS.c.created_by == annotator_id, unused))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from align.preferences.alpha import NO_OVERLAP, NO_RATINGS, Alpha, alpha_of, unit_bootstrap, why_undefined
 from align.preferences.alpha import krippendorff_alpha as krippendorff_alpha
-from align.preferences.schema import Breakpoint, Vote, effective_votes
+from align.preferences.schema import Breakpoint, Vote, effective_breakpoints, effective_votes
 
 Float64 = NDArray[np.float64]
 TOLERANCES_S = (0.04, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -150,11 +150,9 @@ def any_break_agreement(breakpoints: Iterable[Breakpoint], *, num_resamples: int
 
 def _break_answers(breakpoints: Iterable[Breakpoint]) -> dict[tuple[str, str], list[float]]:
     """(rollout, annotator) to their break times in order; no times where they said "no breaks"."""
-    rows = [row for row in breakpoints if row.annotator_id]
-    superseded = {row.supersedes for row in rows if row.supersedes}
     answers: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.breakpoint_id not in superseded:
+    for row in effective_breakpoints(breakpoints):
+        if row.annotator_id:
             times = answers.setdefault((row.rollout_id, row.annotator_id), [])
             times += [row.time_s] if row.time_s is not None else []
     return {key: sorted(times) for key, times in answers.items()}

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, Engine, select, update
 
 from align.errors import DataError
 from align.preferences.campaign_schema import Guideline, Settings
-from align.preferences.campaign_tables import GUIDELINES, SETTINGS, insert_new, lock_queue
+from align.preferences.campaign_tables import GUIDELINES, SETTINGS, lock_queue
 from align.preferences.database import writing
 from align.preferences.fields import utc_now
+from align.preferences.inserting import insert_new
 from align.preferences.tasks import requeue
 
 MAX_GUIDELINE_CHARS = 200_000

@@ -1,4 +1,4 @@
-"""The tables of a campaign, as its queries see them. Keys and constraints stand in ``migrations/versions/0002_campaign.py``."""
+"""The tables of a campaign, as its queries see them. Keys and constraints stand in ``migrations/versions``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Boolean, Column, Connection, Float, Integer, MetaData, Table, Text, text
-from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500
 QUEUE_LOCK = 0x67707474
 _T = TypeVar("_T")
 _meta = MetaData()
-_BOOLEANS = {"disabled", "is_full", "none", "raised", "skipped"}
+_BOOLEANS = {"disabled", "is_full", "none", "raised", "retired", "skipped", "taken_back"}
 _FLOATS = {"priority", "sort_key", "time_s"}
 _INTEGERS = {"row_id", "num_clips", "frame_idx", "severity"}
 
@@ -38,7 +37,8 @@ SETTINGS = _table("settings", "key value updated_at")
 GUIDELINES = _table("guidelines", "row_id version body created_at created_by")
 TASKS = _table(
     "tasks",
-    "row_id task_id context_id rollouts axes selection priority gold created_at pairs num_clips sort_key queue is_full drawn",
+    "row_id task_id context_id rollouts axes selection priority gold created_at pairs num_clips sort_key queue is_full drawn "
+    "retired",
 )
 LEASES = _table("leases", "lease_id task_id annotator_id shown issued_at expires_at state done_at skipped settle_at")
 SUBMISSIONS = _table("submissions", "row_id submission_id lease_id annotator_id digest created_at")
@@ -46,7 +46,7 @@ FLAGS = _table("flags", "row_id flag_id rollout_id annotator_id kind raised crea
 BREAKPOINTS = _table(
     "breakpoints",
     "row_id breakpoint_id submission_id rollout_id annotator_id time_s frame_idx category severity none supersedes created_at "
-    "guideline_version",
+    "guideline_version taken_back",
 )
 ALL = (
     *(ACCOUNTS, INVITATIONS, SESSIONS, FAILURES, SETTINGS, GUIDELINES),
@@ -75,13 +75,6 @@ def row_of(connection: Connection, query: Any, values: Mapping[str, Any] | None 
     if len(rows) > 1:
         raise LookupError(f"one row was expected, {len(rows)} came")
     return rows[0] if rows else None
-
-
-def insert_new(connection: Connection, table: Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; one whose key is taken is left out."""
-    if rows:
-        insert: Any = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-        connection.execute(insert.on_conflict_do_nothing(index_elements=[table.c[key]]), list(rows))
 
 
 def chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -14,15 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, select, update
+from sqlalchemy import Connection, Engine, Select, func, or_, select, true, update
 
 from align.errors import Conflict, DataError, NotFound
 from align.preferences.campaign_schema import PAIR_ANSWERS, Task, parse
-from align.preferences.campaign_tables import TASKS
+from align.preferences.campaign_settings import load_settings
+from align.preferences.campaign_tables import LEASES, TASKS, lock_queue
 from align.preferences.database import writing
 from align.preferences.schema import Vote, effective_votes
 from align.preferences.store import PAIRS, VOTES
-from align.preferences.tasks import task_from_row
+from align.preferences.tasks import requeue, task_from_row
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,56 @@ def make_gold(engine: Engine, pair_id: str, answers: Mapping[str, str]) -> Task:
     rollouts = (pair["rollout_a"], pair["rollout_b"])
     task = known.get(tuple(sorted(rollouts)))
     if task is not None and (task.rollouts != rollouts or set(task.gold or ()) != set(answers)):
-        raise Conflict(f"the pair {pair_id!r} is gold already, with {_text(task.gold)}; only these answers can be changed")
-    digest = hashlib.sha256("\n".join(["gold", *rollouts]).encode()).hexdigest()[:24]
+        raise Conflict(
+            f"the pair {pair_id!r} is gold already, with {_text(task.gold)}; change only these answers, or retire it"
+        )
+    # One that was retired has the same id, if it was about the same axes, and comes back with all its answers.
+    digest = hashlib.sha256("\n".join(["gold", *rollouts, *sorted(answers)]).encode()).hexdigest()[:24]
     raw = {"task_id": task.task_id if task else f"gold-{digest}", "context_id": pair["context_id"], "rollouts": rollouts}
     return parse(Task, raw | {"axes": sorted(answers), "selection": "gold", "gold": dict(answers)})
 
 
 def correct_gold(engine: Engine, task: Task) -> bool:
-    """Change the expected answers of a stored gold task to those of ``task``; False where there is nothing to change.
+    """Change the expected answers of a stored gold task to those of ``task``, and bring a retired one back.
 
     Answers that came already are judged anew: nothing but the expectation is stored.
+
+    Returns:
+        False where there is nothing to change.
     """
     text = json.dumps(task.gold, ensure_ascii=False, sort_keys=True)
-    stored = (TASKS.c.task_id == task.task_id, TASKS.c.selection == "gold", TASKS.c.gold != text)
+    differs = or_(TASKS.c.gold != text, TASKS.c.retired == true())
+    stored = (TASKS.c.task_id == task.task_id, TASKS.c.selection == "gold", differs)
     with writing(engine) as connection:
-        return connection.execute(update(TASKS).where(*stored).values(gold=text)).rowcount == 1
+        lock_queue(connection)
+        if connection.execute(update(TASKS).where(*stored).values(gold=text, retired=False)).rowcount == 0:
+            return False
+        requeue(connection, load_settings(connection))
+    return True
+
+
+def retire_gold(engine: Engine, task_id: str) -> None:
+    """Stop asking about a gold pair, and judge nobody by the answers it got; they stay, and so does the pair.
+
+    Whoever has it on the screen may still answer it.
+
+    Raises:
+        NotFound: There is no such gold task, or it is retired already.
+    """
+    stored = (TASKS.c.task_id == task_id, TASKS.c.selection == "gold", TASKS.c.retired != true())
+    held = (LEASES.c.task_id == task_id, LEASES.c.state == "open")
+    with writing(engine) as connection:
+        lock_queue(connection)
+        if connection.execute(update(TASKS).where(*stored).values(retired=True, queue="retired")).rowcount == 0:
+            raise NotFound(f"there is no gold pair {task_id!r} any more; refresh the page")
+        connection.execute(update(LEASES).where(*held).values(state="returned", settle_at=None))
+
+
+def known_answers(engine: Engine) -> dict[tuple[str, str, str], str]:
+    """(rollout a, rollout b, axis) to the known answer, of all gold pairs that aren't retired."""
+    with engine.connect() as connection:
+        pairs = [task for task in _checks(connection, "gold") if len(task.rollouts) == 2]
+    return {(*task.rollouts, axis): answer for task in pairs for axis, answer in (task.gold or {}).items()}  # type: ignore[misc]
 
 
 def make_catch(engine: Engine, count: int, rng: random.Random) -> list[Task]:
@@ -174,7 +210,7 @@ class Check:
 
 
 def list_checks(engine: Engine, selection: str) -> list[Check]:
-    """All gold pairs, or all catch trials (``selection``), with the answers they got so far."""
+    """All gold pairs that aren't retired, or all catch trials (``selection``), with the answers they got so far."""
     with engine.connect() as connection:
         tasks = [task for task in _checks(connection, selection) if len(task.rollouts) == 2]
         pair_ids = {row[0]: json.loads(row[1])[0][0] for row in connection.execute(_pairs_query(selection))}
@@ -203,7 +239,7 @@ def _judge(task: Task, pair_id: str, said: Sequence[tuple[str, str, int]]) -> Ch
 
 
 def _checks(connection: Connection, selection: str) -> list[Task]:
-    query = select(TASKS).where(TASKS.c.selection == selection).order_by(TASKS.c.row_id)
+    query = select(TASKS).where(TASKS.c.selection == selection, TASKS.c.retired != true()).order_by(TASKS.c.row_id)
     return [task_from_row(dict(row)) for row in connection.execute(query).mappings()]
 
 

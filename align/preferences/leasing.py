@@ -19,9 +19,10 @@ from sqlalchemy import Connection, Engine, Integer, and_, bindparam, case, false
 from align.errors import Forbidden, NotFound
 from align.preferences.campaign_schema import Lease, Settings
 from align.preferences.campaign_settings import load_settings
-from align.preferences.campaign_tables import FLAGS, LEASES, TASKS, insert_new, lock_queue, moment_text, row_of, rows_of
+from align.preferences.campaign_tables import FLAGS, LEASES, TASKS, lock_queue, moment_text, row_of, rows_of
 from align.preferences.database import writing
 from align.preferences.fields import new_id
+from align.preferences.inserting import insert_new
 from align.preferences.store import ANNOTATORS
 from align.preferences.tasks import count_anew, drawn_as, task_from_row
 

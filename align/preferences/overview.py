@@ -53,6 +53,7 @@ class Person:
 @dataclass(frozen=True)
 class Queue:
     """Where the tasks of the campaign stand; catch trials and gold tasks are ``checks``, which never come to an end.
+    Retired tasks are left out.
 
     Attributes:
         total: All tasks but the checks.
@@ -175,7 +176,7 @@ def count_queue(engine: Engine, now: datetime | None = None) -> Queue:
             else_="open",
         ).label("state")
         joined = TASKS.outerjoin(per_task, per_task.c.task_id == TASKS.c.task_id)
-        states = select(state).select_from(joined).subquery()
+        states = select(state).select_from(joined).where(TASKS.c.retired != true()).subquery()
         rows = connection.execute(select(states.c.state, func.count()).group_by(states.c.state))
         counts: dict[str, int] = {row[0]: row[1] for row in rows}
     found = {field.name: counts.get(field.name, 0) for field in fields(Queue)}

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import combinations, zip_longest
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, groupby, zip_longest
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,13 @@ def candidate_pairs(rollouts: pd.DataFrame, axes: Axes, seed: int, exclude: Iter
     rng = np.random.default_rng(seed)
     taken = {frozenset((pair.rollout_a, pair.rollout_b)) for pair in exclude}
     pairs = []
-    for _, group in table.groupby("context_id", sort=True):
-        rows = group.sort_values("rollout_id").to_dict("records")
-        for first, second in combinations(rows, 2):
+    # Not pandas' own groups: with two rollouts a context, cutting a table into thousands takes longer than everything else.
+    rows: Iterable[Any] = table.sort_values(["context_id", "rollout_id"]).itertuples(index=False)
+    for _, group in groupby(rows, key=lambda row: row.context_id):
+        for first, second in combinations(group, 2):
             swap = rng.random() < 0.5  # drawn for every combination, so that `exclude` doesn't shift the others
-            same = first["sha256"] == second["sha256"] or first["file_name"] == second["file_name"]
-            if not same and frozenset((first["rollout_id"], second["rollout_id"])) not in taken:
+            same = first.sha256 == second.sha256 or first.file_name == second.file_name
+            if not same and frozenset((first.rollout_id, second.rollout_id)) not in taken:
                 pairs.append(_make_pair(*((second, first) if swap else (first, second)), axes))
     return [pairs[index] for index in rng.permutation(len(pairs))]
 
@@ -175,14 +176,15 @@ def _checked_table(rollouts: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _make_pair(first: Mapping[Hashable, Any], second: Mapping[Hashable, Any], axes: Axes) -> Pair:
-    ids = (str(first["context_id"]), str(first["rollout_id"]), str(second["rollout_id"]))
+def _make_pair(first: Any, second: Any, axes: Axes) -> Pair:
+    """The pair of two rows of the table, of which the first becomes a."""
+    ids = (str(first.context_id), str(first.rollout_id), str(second.rollout_id))
     return Pair(
         pair_id=pair_id_of(*ids),
         context_id=ids[0],
         rollout_a=ids[1],
         rollout_b=ids[2],
-        axes=_axes_of(str(first["scene"]), axes),
+        axes=_axes_of(str(first.scene), axes),
     )
 
 

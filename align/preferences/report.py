@@ -20,7 +20,7 @@ from align.preferences.alpha import alpha_of
 from align.preferences.habits import Gold, count_sides, count_trials
 from align.preferences.ranking import DavidsonFit, comparisons_of, fit_davidson
 from align.preferences.reliability import AnnotatorRow, annotator_report
-from align.preferences.schema import Breakpoint, Flag, Judgement, Vote, effective_votes
+from align.preferences.schema import Breakpoint, Flag, Judgement, Vote, effective_breakpoints, effective_votes
 
 Makers = Mapping[str, str]
 """Rollout id to the name of what made it, for example its model and adapter."""
@@ -192,8 +192,7 @@ def describe_dawid_skene(fit: dawid_skene.DawidSkeneFit) -> dict[str, Any]:
 
 def describe_breaks(breakpoints: Sequence[Breakpoint], seed: int = 0) -> dict[str, Any]:
     """Break-points: how many, of which kinds, and agreement over a sweep of tolerances."""
-    superseded = {row.supersedes for row in breakpoints if row.supersedes}
-    rows = [row for row in breakpoints if row.breakpoint_id not in superseded]
+    rows = effective_breakpoints(breakpoints)
     marked = [row for row in rows if not row.none]
     return {
         "num_rows": len(rows),

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from align.preferences.corrections import number_rows, table_problems
 from align.preferences.fields import FrameIndex, Id, Moment, Name, Row, Seconds, Severity, Text
 from align.preferences.fields import new_id as new_id
 from align.preferences.fields import utc_now as utc_now
@@ -116,6 +117,7 @@ class Breakpoint(Row):
         severity: 1 slight, 2 clear, 3 severe.
         none: True says "no breaks"; time, frame, category and severity are empty then. Silence is not an answer.
         supersedes: The breakpoint_id that this row corrects.
+        taken_back: True says nothing but that the row it supersedes no longer holds.
     """
 
     breakpoint_id: Id
@@ -129,13 +131,17 @@ class Breakpoint(Row):
     supersedes: Id | None = None
     created_at: Moment | None = None
     guideline_version: Text = ""
+    taken_back: bool = False
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Breakpoint:
         marks = (self.time_s, self.frame_idx, self.category or None, self.severity)
-        if self.none and marks != (None,) * len(marks):
-            raise ValueError("none=true says that there is no break; leave its time, frame, category and severity empty")
-        if not self.none and (self.time_s is None or self.severity is None):
+        if (self.none or self.taken_back) and marks != (None,) * len(marks):
+            word = "none=true says that there is no break" if self.none else "taken_back=true marks nothing"
+            raise ValueError(f"{word}; leave its time, frame, category and severity empty")
+        if self.taken_back and (self.none or self.supersedes is None):
+            raise ValueError("taken_back=true says only that the row named in supersedes no longer holds; leave none false")
+        if not self.none and not self.taken_back and (self.time_s is None or self.severity is None):
             raise ValueError("a break needs time_s and severity (1 to 3); say none=true where the clip has no break")
         return self
 
@@ -151,47 +157,17 @@ def check_votes(votes: Sequence[Vote], name: str = "votes", places: Sequence[str
     Raises:
         DataError: Lists every problem with its row.
     """
-    problems: list[str] = []
-    at = places if places is not None else [f"row {number}" for number in range(1, len(votes) + 1)]
-    first: dict[str, str] = {}
-    by_id = {vote.vote_id: vote for vote in votes}
+    at = number_rows(votes, places)
+    problems = []
     pairs: dict[str, tuple[str, tuple[str, str, str]]] = {}
     for place, vote in zip(at, votes, strict=True):
-        if first.setdefault(vote.vote_id, place) != place:
-            problems.append(f"{place}: vote_id {vote.vote_id!r} repeats that of {first[vote.vote_id]}")
         if vote.rollout_a == vote.rollout_b and vote.selection != "catch":
             problems.append(f"{place}: rollout_a and rollout_b are both {vote.rollout_a!r}; only a catch trial may do that")
         clips = (vote.context_id, vote.rollout_a, vote.rollout_b)
         pair_place, known = pairs.setdefault(vote.pair_id, (place, clips))
         if known != clips:
             problems.append(f"{place}: pair {vote.pair_id!r} is {clips} here and {known} in {pair_place}")
-        problems += [f"{place}: {problem}" for problem in supersede_problems(vote, by_id.get(vote.supersedes or ""))]
-    problems += [f"the corrections {' -> '.join(cycle)} go in a circle" for cycle in _supersede_cycles(by_id)]
-    raise_problems(name, problems)
-
-
-def supersede_problems(vote: Vote, target: Vote | None) -> list[str]:
-    """What is wrong with ``vote`` as a correction of ``target``; a target of None is not judged here."""
-    if target is None:
-        return []
-    fields = ("pair_id", "axis", "annotator_id")
-    differing = [field for field in fields if getattr(vote, field) != getattr(target, field)]
-    return [f"it supersedes {target.vote_id!r}, which has another {field}" for field in differing]
-
-
-def _supersede_cycles(by_id: dict[str, Vote]) -> list[list[str]]:
-    done: set[str] = set()
-    cycles = []
-    for start in by_id:
-        chain: list[str] = []
-        current: str | None = start
-        while current in by_id and current not in done and current not in chain:
-            chain.append(current)
-            current = by_id[current].supersedes
-        if current in chain:
-            cycles.append([*chain[chain.index(current) :], current])
-        done.update(chain)
-    return cycles
+    raise_problems(name, problems + table_problems(votes, "vote_id", at))
 
 
 def effective_votes(votes: Iterable[Vote]) -> list[Vote]:
@@ -220,6 +196,13 @@ def _root_id(vote: Vote, by_id: dict[str, Vote]) -> str:
     return root
 
 
+def effective_breakpoints(breakpoints: Iterable[Breakpoint]) -> list[Breakpoint]:
+    """The break-points that count: without corrected ones and those taken back, in their order."""
+    rows = list(breakpoints)
+    superseded = {row.supersedes for row in rows if row.supersedes}
+    return [row for row in rows if row.breakpoint_id not in superseded and not row.taken_back]
+
+
 def read_votes(path: str | Path) -> list[Vote]:
     """Read votes from a CSV, JSONL or parquet file.
 
@@ -244,15 +227,8 @@ def read_judgements(path: str | Path) -> list[Judgement]:
 
 
 def check_judgements(judgements: Sequence[Judgement], name: str = "judgements", places: Sequence[str] | None = None) -> None:
-    """Check that ids are unique; arguments and errors as with ``check_votes``."""
-    first: dict[str, str] = {}
-    at = places if places is not None else [f"row {number}" for number in range(1, len(judgements) + 1)]
-    repeats = [
-        (place, row.judgement_id)
-        for place, row in zip(at, judgements, strict=True)
-        if first.setdefault(row.judgement_id, place) != place
-    ]
-    raise_problems(name, [f"{place}: judgement_id {key!r} repeats that of {first[key]}" for place, key in repeats])
+    """Check that ids are unique and corrections fit; arguments and errors as with ``check_votes``."""
+    raise_problems(name, table_problems(judgements, "judgement_id", number_rows(judgements, places)))
 
 
 def write_judgements(path: str | Path, judgements: Sequence[Judgement]) -> None:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Engine, Float, Integer, MetaData, Table, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from align.preferences.database import open_engine, writing
-from align.preferences.schema import Judgement, Pair, Vote, check_votes, supersede_problems
+from align.preferences.inserting import add_rows, fetch_rows, insert_new
+from align.preferences.schema import Judgement, Pair, Vote, check_judgements, check_votes
 from align.preferences.tables import raise_problems
 
 DEFAULT_URL = "sqlite:///labels.db"
-CHUNK = 500
-_Row = TypeVar("_Row", Pair, Vote, Judgement)
 
 # Mirrors of what the migrations create, for queries only; keys and constraints stand in migrations/versions.
 _meta = MetaData()
@@ -88,21 +86,14 @@ class LabelStore:
         with writing(self._engine, bulk=len(votes) > 1) as connection:
             raise_problems("pairs", insert_pairs(connection, list(pairs.values()))[1])
             raise_problems("annotators", _insert_annotators(connection, votes))
-            added, problems = _insert_rows(connection, VOTES, votes, "vote_id", _vote_from_row, places)
-            raise_problems("votes", problems or _correction_problems(connection, votes, places))
-        return added
+            return add_rows(connection, VOTES, votes, "vote_id", _vote_from_row, places, _votes_query())
 
     def add_judgements(self, judgements: Sequence[Judgement], places: Sequence[str] | None = None) -> int:
-        """Store single-clip judgements, all or none; returns how many were new. ``places`` as in ``add_votes``."""
+        """Store single-clip judgements, all or none; arguments, result and errors as with ``add_votes``."""
+        check_judgements(judgements, places=places)
         with writing(self._engine, bulk=len(judgements) > 1) as connection:
             raise_problems("annotators", _insert_annotators(connection, judgements))
-            parse = _judgement_from_row
-            added, problems = _insert_rows(connection, JUDGEMENTS, judgements, "judgement_id", parse, places)
-            known = _fetch(connection, JUDGEMENTS, "judgement_id", [row.supersedes for row in judgements if row.supersedes])
-            unknown = [row for row in judgements if row.supersedes and row.supersedes not in known]
-            problems += [_unknown_target(row.judgement_id, row.supersedes) for row in unknown]
-            raise_problems("judgements", problems)
-        return added
+            return add_rows(connection, JUDGEMENTS, judgements, "judgement_id", _judgement_from_row, places)
 
     def add_pairs(self, pairs: Sequence[Pair]) -> int:
         """Store pairs to be labelled, all or none; returns how many were new."""
@@ -160,63 +151,15 @@ def _judgement_from_row(row: Mapping[str, Any]) -> Judgement:
     return Judgement(**{key: row[key] for key in Judgement.model_fields} | {"annotator_id": row["annotator_id"] or ""})
 
 
-def _row_values(table: Table, row: Pair | Vote | Judgement) -> dict[str, Any]:
-    values = {key: value for key, value in row.model_dump().items() if key in table.c}
-    if "axes" in values:
-        values["axes"] = json.dumps(values["axes"], ensure_ascii=False)
-    if "annotator_id" in values:
-        values["annotator_id"] = values["annotator_id"] or None
-    return values
-
-
-def _insert_new(connection: Connection, table: Table, key: str, values: list[dict[str, Any]]) -> int:
-    """Insert rows whose key isn't taken; returns how many of them this transaction inserted, which others may have done too."""
-    if not values:
-        return 0
-    insert: Any = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    new = insert.on_conflict_do_nothing(index_elements=[table.c[key]]).returning(table.c[key])
-    return len(connection.execute(new, values).all())
-
-
-def _fetch(connection: Connection, table: Table, key: str, ids: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
-    query: Any = select(table)
-    if table is VOTES:
-        query = _votes_query()
-    found: dict[str, Mapping[str, Any]] = {}
-    for start in range(0, len(ids), CHUNK):
-        chunk = query.where(table.c[key].in_(ids[start : start + CHUNK]))
-        found.update({row[key]: dict(row) for row in connection.execute(chunk).mappings()})
-    return found
-
-
-def _places(rows: Sequence[object], places: Sequence[str] | None) -> Sequence[str]:
-    return places if places is not None else [f"row {number}" for number in range(1, len(rows) + 1)]
-
-
-def _insert_rows(
-    connection: Connection, table: Table, rows: Sequence[_Row], key: str, parse: Any, places: Sequence[str] | None
-) -> tuple[int, list[str]]:
-    ids = [getattr(row, key) for row in rows]
-    before = _fetch(connection, table, key, ids)
-    added = _insert_new(connection, table, key, [_row_values(table, row) for row in rows if getattr(row, key) not in before])
-    # Read back instead of trusting `before`: under PostgreSQL another writer may have used an id in between.
-    stored = {name: parse(row) for name, row in _fetch(connection, table, key, ids).items()}
-    problems = [
-        f"{place}: {key} {getattr(row, key)!r} is already stored with another content; give a correction a new id and "
-        "name this one in supersedes"
-        for place, row in zip(_places(rows, places), rows, strict=True)
-        if stored[getattr(row, key)] != row
-    ]
-    return added, problems
-
-
 def insert_pairs(connection: Connection, pairs: Sequence[Pair]) -> tuple[int, list[str]]:
     """Insert the pairs that are new; returns how many were, and what is wrong with the others."""
     ids = [pair.pair_id for pair in pairs]
-    before = _fetch(connection, PAIRS, "pair_id", ids)
-    fresh = [_row_values(PAIRS, pair) for pair in pairs if pair.pair_id not in before]
-    added = _insert_new(connection, PAIRS, "pair_id", fresh)
-    stored = _fetch(connection, PAIRS, "pair_id", ids)
+    before = fetch_rows(connection, PAIRS, "pair_id", ids)
+    fresh = [
+        pair.model_dump() | {"axes": json.dumps(pair.axes, ensure_ascii=False)} for pair in pairs if pair.pair_id not in before
+    ]
+    added = insert_new(connection, PAIRS, "pair_id", fresh)
+    stored = fetch_rows(connection, PAIRS, "pair_id", ids)
     problems = [
         f"pair {pair.pair_id!r} is already stored with another context or other rollouts"
         for pair in pairs
@@ -230,23 +173,7 @@ def _insert_annotators(connection: Connection, rows: Sequence[Vote | Judgement])
     fresh = {row.annotator_id: row.simulated for row in named}
     ids = list(fresh)
     values = [{"annotator_id": name, "simulated": simulated} for name, simulated in fresh.items()]
-    _insert_new(connection, ANNOTATORS, "annotator_id", values)
-    stored = _fetch(connection, ANNOTATORS, "annotator_id", ids)
+    insert_new(connection, ANNOTATORS, "annotator_id", values)
+    stored = fetch_rows(connection, ANNOTATORS, "annotator_id", ids)
     mixed = {row.annotator_id for row in named if stored[row.annotator_id]["simulated"] != row.simulated}
     return [f"annotator {name!r} appears both as a person and as simulated; use two ids" for name in sorted(mixed)]
-
-
-def _correction_problems(connection: Connection, votes: Sequence[Vote], places: Sequence[str] | None) -> list[str]:
-    targets = _fetch(connection, VOTES, "vote_id", [vote.supersedes for vote in votes if vote.supersedes])
-    problems: list[str] = []
-    for place, vote in zip(_places(votes, places), votes, strict=True):
-        if vote.supersedes and vote.supersedes not in targets:
-            problems.append(f"{place}: " + _unknown_target(vote.vote_id, vote.supersedes))
-        elif vote.supersedes:
-            target = _vote_from_row(targets[vote.supersedes])
-            problems += [f"{place}: {problem}" for problem in supersede_problems(vote, target)]
-    return problems
-
-
-def _unknown_target(row_id: str, target: str | None) -> str:
-    return f"{row_id!r} supersedes {target!r}, which is not stored"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, select, update
+from sqlalchemy import Connection, Engine, Table, bindparam, false, select, update
 from sqlalchemy.exc import IntegrityError
 
 from align.errors import Conflict
@@ -141,19 +141,30 @@ def _earlier(
 def _store_breaks(
     connection: Connection, submission: Submission, shown: Shown, shared: Mapping[str, Any], earlier_ids: Sequence[str]
 ) -> None:
-    before: dict[str, list[str]] = {}
-    if earlier_ids:
-        query = select(BREAKPOINTS.c.rollout_id, BREAKPOINTS.c.breakpoint_id).order_by(BREAKPOINTS.c.row_id)
-        for rollout, name in connection.execute(query.where(BREAKPOINTS.c.submission_id == earlier_ids[-1])):
-            before.setdefault(rollout, []).append(name)
-    rows = []
-    for number, item in enumerate(submission.breaks):
+    """Store the break-points of a submission, which replace all of the submission before; what none replaces is taken back."""
+    before = _breaks_of(connection, earlier_ids)
+    own = {key: shared[key] for key in ("annotator_id", "created_at", "guideline_version")}
+    rows: list[dict[str, Any]] = []
+    for item in submission.breaks:
         rollout = shown.rollouts[item.position]
-        fields = item.model_dump(exclude={"position"}) | {"rollout_id": rollout, "annotator_id": shared["annotator_id"]}
-        fields |= {key: shared[key] for key in ("created_at", "guideline_version")}
-        fields["breakpoint_id"] = derived_id(submission.submission_id, "break", str(number))
-        fields["supersedes"] = before[rollout].pop(0) if before.get(rollout) else None
-        row = parse(Breakpoint, fields).model_dump()
-        rows.append(row | {"submission_id": submission.submission_id})
+        replaced = before[rollout].pop(0) if before.get(rollout) else None
+        rows.append(item.model_dump(exclude={"position"}) | {"rollout_id": rollout, "supersedes": replaced})
+    for rollout, names in before.items():
+        rows += [{"rollout_id": rollout, "supersedes": name, "taken_back": True} for name in names]
+    for number, row in enumerate(rows):
+        row |= own | {"breakpoint_id": derived_id(submission.submission_id, "break", str(number))}
     if rows:
-        connection.execute(BREAKPOINTS.insert(), rows)
+        made = [parse(Breakpoint, row).model_dump() for row in rows]
+        connection.execute(BREAKPOINTS.insert(), [row | {"submission_id": submission.submission_id} for row in made])
+
+
+def _breaks_of(connection: Connection, earlier_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Rollout to the break-points that the last of these submissions marked in it."""
+    if not earlier_ids:
+        return {}
+    query = select(BREAKPOINTS.c.rollout_id, BREAKPOINTS.c.breakpoint_id).order_by(BREAKPOINTS.c.row_id)
+    last = (BREAKPOINTS.c.submission_id == earlier_ids[-1], BREAKPOINTS.c.taken_back == false())
+    found: dict[str, list[str]] = {}
+    for rollout, name in connection.execute(query.where(*last)):
+        found.setdefault(rollout, []).append(name)
+    return found

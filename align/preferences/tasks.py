@@ -2,8 +2,8 @@
 
 Two columns of a task are derived, so that the next one is found by an index however many there are. ``queue`` is the mode
 and the lane, for example ``pairs-random``: gold and catch tasks have lanes of their own, tasks to be picked by priority stand
-in ``active``, the others in ``random``, and tasks of which every axis is paused in ``paused``. ``is_full`` says that nobody
-else is to get it.
+in ``active``, the others in ``random``, tasks of which every axis is paused in ``paused``, and retired ones in ``retired``.
+``is_full`` says that nobody else is to get it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def requeue(connection: Connection, settings: Settings) -> None:
         (_is_active(settings), literal("active")),
         else_=literal("random"),
     )
-    queue = case((TASKS.c.axes.in_(silent), literal("paused")), else_=mode + lane) if silent else mode + lane
+    held_back = [(TASKS.c.retired == true(), literal("retired")), (TASKS.c.axes.in_(silent), literal("paused"))]
+    queue = case(*held_back, else_=mode + lane)
     connection.execute(update(TASKS).values(queue=queue, is_full=_is_full(settings.overlap)))
     if connection.dialect.name == "postgresql":
         connection.execute(text("ANALYZE tasks"))  # or it would sort all tasks to find the next, until it looks by itself
@@ -157,6 +158,7 @@ def _row_of(task: Task, pairs: Mapping[tuple[str, str, str], Pair], sort_key: fl
         "sort_key": sort_key,
         "queue": "paused",
         "is_full": False,
+        "retired": False,
     }
 
 

@@ -58,6 +58,8 @@ def withdraw(engine: Engine, annotator_id: str) -> dict[str, Any]:
         for table, key in ((VOTES, "vote_id"), (JUDGEMENTS, "judgement_id")):
             _free_others(connection, table, key, annotator_id)
         counts = {f"num_{table.name}": _delete(connection, table, annotator_id) for table in _OWNED}
+        # One of an admin's own invitations could lead back in.
+        connection.execute(delete(INVITATIONS).where(INVITATIONS.c.created_by == annotator_id, INVITATIONS.c.used_at.is_(None)))
         for table in (INVITATIONS, GUIDELINES):
             connection.execute(update(table).where(table.c.created_by == annotator_id).values(created_by=""))
         connection.execute(delete(FAILURES).where(FAILURES.c.name == hash_token(annotator_id)))
@@ -78,7 +80,7 @@ def _check_may_go(connection: Connection, annotator_id: str) -> None:
 
 
 def _free_others(connection: Connection, table: Table, key: str, annotator_id: str) -> None:
-    """Other people's rows that correct theirs (only an import brings such) stay, and correct nothing any more."""
+    """Other people's rows that correct theirs (older imports brought such) stay, and correct nothing any more."""
     theirs = select(table.c[key]).where(table.c.annotator_id == annotator_id)
     others = table.c.annotator_id.is_distinct_from(annotator_id)
     connection.execute(update(table).where(table.c.supersedes.in_(theirs), others).values(supersedes=None))

@@ -101,6 +101,38 @@ def test_single_clips_or_pairs(tmp_path: Path, rollouts: Path, served: list[Any]
     assert campaign(tmp_path).settings().mode == ("single" if number == 1 else "pairs")
 
 
+def test_every_context_is_asked_about_once_before_any_comes_twice(
+    tmp_path: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    with ClipFolderWriter(tmp_path / "many", {"axes": ["spill"]}) as writer:
+        for i in range(18):
+            row = {"rollout_id": f"r{i}", "context_id": f"c{i % 6}", "scene": "x", "fps_hz": 8.0}
+            writer.add(row, rng.integers(0, 255, (3, 16, 16, 3), dtype=np.uint8))
+    orders = []
+    for seed in range(2):
+        db = f"sqlite:///{tmp_path}/{seed}.db"
+        assert label(tmp_path, tmp_path / "many", "--db", db, "--seed", seed).exit_code == 0
+        asking = Campaign(LabelStore(db))
+        asking.save_settings(asking.settings().model_copy(update={"catch_share": 0.0, "gold_share": 0.0}))
+        orders.append([lease.task.context_id for lease in asking.lease("ann", 18)])
+        rounds = [set(orders[-1][start : start + 6]) for start in (0, 6, 12)]
+        assert [len(contexts) for contexts in rounds] == [6, 6, 6]
+    assert orders[0] != orders[1]
+
+
+def test_the_folder_of_runs_is_the_one_given_and_must_be_there(tmp_path: Path, rollouts: Path, served: list[Any]) -> None:
+    (tmp_path / "my runs").mkdir()
+    states: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ui.web.app.build_app", lambda state: states.append(state) or state)
+        assert label(tmp_path, rollouts, "--runs", tmp_path / "my runs").exit_code == 0
+        assert label(tmp_path, rollouts).exit_code == 0
+    assert [state.runs_dir for state in states] == [tmp_path / "my runs", Path("runs")]
+    refused = label(tmp_path, rollouts, "--runs", tmp_path / "no runs")
+    assert refused.exit_code == 3 and "does not exist" in refused.output
+
+
 def test_another_folder_than_the_one_it_was_begun_with_is_refused(tmp_path: Path, rollouts: Path, served: list[Any]) -> None:
     assert label(tmp_path, rollouts).exit_code == 0
     result = label(tmp_path, write_rollouts(tmp_path / "other", range(7, 9)))

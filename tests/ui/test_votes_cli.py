@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from align.preferences.schema import Vote, read_judgements, read_votes, write_votes
 from align.preferences.store import DEFAULT_URL, LabelStore
+from align.video.writer import ClipFolderWriter
 from ui.cli import votes as votes_cli
 from ui.cli.main import app
 
@@ -97,6 +99,22 @@ def test_export_for_trl(tmp_path: Path, filled: str) -> None:
     run("export", tmp_path / "s2", "--db", filled, "--rollouts", tmp_path / "rollouts", "--prompt-tokens", 1)
     (row,) = load_from_disk(str(tmp_path / "s2"))["preferences"].to_list()
     assert (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) == ([7], [2], [1])
+
+
+def test_export_as_a_wide_table(tmp_path: Path, filled: str) -> None:
+    dest = tmp_path / "pairs.csv"
+    assert "2 pairs written" in run("export", dest, "--db", filled, "--format", "videoalign")
+    assert dest.read_text().splitlines()[:2] == ["path_A,path_B,prompt,spill,success", "r1,r2,c1,B,"]
+    with ClipFolderWriter(tmp_path / "rollouts", {}) as writer:
+        for name in ("r1", "r2"):
+            row = {"rollout_id": name, "context_id": "c1", "scene": "x", "task": "pour", "fps_hz": 8.0}
+            writer.add(row, np.zeros((3, 16, 16, 3), np.uint8) + len(name))
+    arguments = ("export", dest, "--db", filled, "--format", "videoalign", "--overwrite")
+    run(*arguments, "--rollouts", tmp_path / "rollouts")
+    (header, *rows) = dest.read_text().splitlines()
+    assert header.endswith("spill,success,fps_A,num_frames_A,fps_B,num_frames_B")
+    assert rows[0].split(",")[2:] == ["pour", "B", "", "8.0", "3", "8.0", "3"]
+    assert "leave out --kind" in run(*arguments, "--kind", "judgements", code=3)
 
 
 def test_reading_from_a_database_that_is_not_there_creates_none(tmp_path: Path, db: str) -> None:

@@ -121,6 +121,7 @@ def labelled(db: str) -> Iterator[str]:
         answers = (Answer(axis="spill", choice="left"),)
         for number, category in enumerate(("+hand", "=hand")):
             breaks = (Break(position=0, time_s=0.5, severity=2, category=category), Break(position=1, none=True))
+            breaks += (Break(position=0, time_s=0.9, severity=1),) * (1 - number)  # the second time there is one fewer
             comment = '=HYPERLINK("http://x")\nsecond line'
             submission = Submission(
                 submission_id=f"s{number}", lease_id=lease.lease_id, answers=answers, breaks=breaks, comment=comment
@@ -145,6 +146,33 @@ def test_marks_of_the_page_go_out_safely_and_read_back(labelled: str, tmp_path: 
     cells = [cell for path in tmp_path.glob("*.csv") for row in csv.reader(path.read_text().splitlines()) for cell in row]
     assert {"'=hand", "'@home"} <= set(cells)
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_marks_go_into_another_database_once_and_mean_the_same_there(labelled: str, tmp_path: Path, suffix: str) -> None:
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    for kind in ("flags", "breakpoints"):
+        file, again = tmp_path / f"{kind}.{suffix}", tmp_path / f"{kind}-again.{suffix}"
+        run("export", file, "--db", labelled, "--kind", kind)
+        num = len(read_rows(file))
+        told = run("import", file, "--db", other, "--kind", kind, "--json", tmp_path / "figures.json")
+        assert told == f"{num} {kind} added, 0 were there already"
+        assert json.loads((tmp_path / "figures.json").read_text()) == {"num_rows": num, "num_added": num, "num_known": 0}
+        for db in (other, labelled):
+            assert f"0 {kind} added, {num} were there already" in run("import", file, "--db", db, "--kind", kind)
+        run("export", again, "--db", other, "--kind", kind)
+        assert again.read_bytes() == file.read_bytes()
+    with LabelStore(labelled) as first, LabelStore(other) as second:
+        assert len(Campaign(first).breakpoints()) == 2
+        assert Campaign(first).breakpoints() == Campaign(second).breakpoints()
+
+
+def test_bad_marks_are_refused_with_their_row(tmp_path: Path, db: str) -> None:
+    (tmp_path / "f.csv").write_text("flag_id,rollout_id,kind,annotator_id\nf1,r1,harm,ann\nf2,r1,ugly,ann\nf3,r1,harm,\n")
+    assert "row 2: kind is 'ugly'" in run("import", tmp_path / "f.csv", "--db", db, "--kind", "flags", code=5)
+    (tmp_path / "f.csv").write_text("flag_id,rollout_id,kind,annotator_id\nf1,r1,harm,ann\nf3,r1,harm,\n")
+    assert "row 2: annotator_id is empty" in run("import", tmp_path / "f.csv", "--db", db, "--kind", "flags", code=5)
+    assert not (tmp_path / "labels.db").exists()
 
 
 def test_comments_go_out_with_the_votes_and_come_back(labelled: str, tmp_path: Path) -> None:

@@ -119,6 +119,20 @@ def test_a_database_brings_gold_verdicts_and_marks(tmp_path: Path, votes: list[V
     assert json.loads((tmp_path / "report.json").read_text())["axes"] == {}
 
 
+def test_files_of_verdicts_and_marks_are_reported_on(tmp_path: Path) -> None:
+    verdicts = [("ann", "x", "pass"), ("bob", "x", "pass"), ("ann", "y", "fail"), ("bob", "y", "unsure")]
+    rows = [f"j{i},{clip},spill,{verdict},{who}\n" for i, (who, clip, verdict) in enumerate(verdicts)]
+    (tmp_path / "j.csv").write_text("judgement_id,rollout_id,axis,verdict,annotator_id\n" + "".join(rows))
+    output = run(tmp_path / "j.csv", "--kind", "judgements")
+    assert "4 verdicts on 2 clips: 2 pass, 1 fail, 1 unsure" in output
+    assert "shares of the true classes by Dawid and Skene" in output
+    marks = [f"b{i},x,{who},{time_s},2\n" for i, (who, time_s) in enumerate((("ann", 0.5), ("bob", 0.52)))]
+    (tmp_path / "b.csv").write_text("breakpoint_id,rollout_id,annotator_id,time_s,severity\n" + "".join(marks))
+    assert "2 marks on 1 rollouts, 0 of them 'no breaks'" in run(tmp_path / "b.csv", "--kind", "breakpoints")
+    assert "unknown column 'judgement_id'" in run(tmp_path / "j.csv", code=5)
+    assert "leave out --kind" in run("sqlite:///labels.db", "--kind", "flags", code=3)
+
+
 def test_markup_in_names_is_only_text(tmp_path: Path, votes: list[Vote]) -> None:
     rude = [vote.model_copy(update={"annotator_id": f"[red]{vote.annotator_id}[/]", "axis": "[b]spill"}) for vote in votes]
     write_votes(tmp_path / "rude.csv", rude)
@@ -141,4 +155,4 @@ def test_no_votes_at_all(tmp_path: Path) -> None:
 
 
 def test_the_default_source_is_the_stores() -> None:
-    assert _votes_report.DEFAULT_SOURCE == DEFAULT_URL
+    assert _votes_report.DEFAULT_DB == DEFAULT_URL

@@ -47,7 +47,7 @@ TABS: dict[str, ModuleType] = {
 }
 ONCE = (admin_assignment.show_form, admin_guideline.show_newest)
 """Forms are filled when the page opens, and never over what somebody has typed since."""
-STYLE = '<link rel="stylesheet" href="/static/admin.css">'
+STYLE = '<link rel="stylesheet" href="/static/admin.css"><script src="/static/admin.js"></script>'
 HEAD = """
 element.addEventListener('click', (event) => { if (event.target.closest('[data-refresh]')) trigger('refresh'); });
 """
@@ -99,16 +99,17 @@ def _bind_tabs(desk: Desk, head: Any, message: Any, tabs: dict[str, gr.Tab], sho
 def _bind_clocks(desk: Desk, blocks: gr.Blocks, head: Any, tabs: dict[str, gr.Tab], shown: dict[str, Shown]) -> None:
     """What is there from the start, and what is read again and again."""
     clock, slow_clock = gr.Timer(REFRESH_S), gr.Timer(STATISTICS_S, active=False)
-    for trigger in (blocks.load, head.refresh, clock.tick):
+    for trigger in (blocks.load, head.refresh):
         bind(desk, trigger, show_head, [], [head], quiet=True)
+    bind(desk, clock.tick, show_head, [], [head], ticking=True)
     for parts in shown.values():
         for work, outputs in parts:
             if work in (*ONCE, admin_people.show_people):
                 bind(desk, blocks.load, work, [], outputs, quiet=True)
             if work is admin_throughput.show_counts:
-                bind(desk, clock.tick, work, [], outputs, quiet=True)
+                bind(desk, clock.tick, work, [], outputs, ticking=True)
             if work is admin_agreement.show_agreement:
-                bind(desk, slow_clock.tick, admin_agreement.show_live, [], outputs, quiet=True, alone=True)
+                bind(desk, slow_clock.tick, admin_agreement.show_live, [], outputs, ticking=True, alone=True)
     for name, tab in tabs.items():
         switch = admin_agreement.watch if name == "Agreement" else admin_agreement.unwatch
         bind(desk, tab.select, switch, [], [slow_clock], quiet=True)

@@ -32,7 +32,9 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
         minutes = gr.Number(
             label="Lease, in minutes", info="After that an unanswered task goes to somebody else.", minimum=0.1, maximum=10080
         )
-    policy = gr.Radio(POLICIES, label="Order", info="Active needs priorities from a reward model; without them it is random.")
+    policy = gr.Radio(
+        POLICIES, label="Order", info="Active needs priorities from a reward model, and leaves no random pairs to evaluate on."
+    )
     share = gr.Slider(
         MIN_RANDOM_SHARE,
         1,

@@ -9,9 +9,10 @@ import gradio as gr
 from markupsafe import Markup
 
 from align.preferences.accounts import Account
+from align.preferences.exchange import KINDS
 from align.preferences.overview import count_rows
 from ui.web.desk import Desk
-from ui.web.exports import FORMATS, NAMES
+from ui.web.exports import FORMATS
 from ui.web.markup import join, section, table
 
 _WHAT = {
@@ -35,7 +36,7 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
 def show_downloads(desk: Desk, account: Account) -> list[Any]:
     """The tables with their sizes and links."""
     rows = count_rows(desk.store.engine)
-    cells = [(name, _WHAT[name], getattr(rows, name), join(_link(name, form) for form in FORMATS)) for name in NAMES]
+    cells = [(name, _WHAT[name], getattr(rows, name), join(_link(name, form) for form in FORMATS)) for name in KINDS]
     return [section("Export", table("Tables", ["Table", "What it holds", "Rows", "Download"], cells), hint=_HINT)]
 
 

@@ -13,7 +13,17 @@ from markupsafe import Markup
 
 from align.errors import DataError
 from align.preferences.accounts import Account
-from align.preferences.gold import Agreed, Check, correct_gold, find_agreed, list_checks, make_catch, make_gold, parse_answers
+from align.preferences.gold import (
+    Agreed,
+    Check,
+    correct_gold,
+    find_agreed,
+    list_checks,
+    make_catch,
+    make_gold,
+    parse_answers,
+    retire_gold,
+)
 from ui.web.desk import ROW_BUTTONS, Desk, bind
 from ui.web.markup import EMPTY, button, join, notice, section, table
 
@@ -22,7 +32,7 @@ MAX_LISTED = 200
 
 def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
     """Lay the tab out; returns what reads its numbers again, with where they go."""
-    checks = gr.HTML(elem_id="checks", apply_default_css=False)
+    checks = gr.HTML(js_on_load=ROW_BUTTONS, elem_id="checks", apply_default_css=False)
     hint = "What many people agree on can check those who come later. Look at the clips first: most people may be wrong."
     gr.HTML(section("Pairs that people agree on", hint=hint), apply_default_css=False)
     with gr.Row():
@@ -39,6 +49,7 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
     number = gr.Number(label="Catch trials to add", value=10, precision=0, minimum=1, maximum=1000)
     catch = gr.Button("Add catch trials", size="md")
 
+    bind(desk, checks.pick, retire, [], [checks], message=message, picked=True)
     bind(desk, find.click, show_agreed, [least, share], [found], message=message, alone=True)
     bind(desk, found.pick, take_agreed, [], [checks], message=message, picked=True)
     bind(desk, make.click, make_typed, [pair_id, expected], [checks, pair_id, expected], message=message)
@@ -49,7 +60,7 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
 def show_checks(desk: Desk, account: Account) -> list[Any]:
     """Gold pairs with their answers and how people did, and how many catch trials there are."""
     gold, catch = (list_checks(desk.store.engine, selection) for selection in ("gold", "catch"))
-    header = ["Clips", "Pair id", "Expected", "Answers", "Right"]
+    header = ["Clips", "Pair id", "Expected", "Answers", "Right", "Change"]
     parts = [table("Gold pairs", header, [_gold_row(desk, check) for check in gold[:MAX_LISTED]], empty="There is none yet.")]
     if len(gold) > MAX_LISTED:
         parts.append(Markup("<p>The first {} of {} are shown.</p>").format(MAX_LISTED, len(gold)))
@@ -62,7 +73,15 @@ def show_checks(desk: Desk, account: Account) -> list[Any]:
 
 def _gold_row(desk: Desk, check: Check) -> Sequence[Any]:
     right = _share(check.num_right, check.num_answers)
-    return (_clips(desk, check.task.rollouts), check.pair_id, _text(check.expected), check.num_answers, right)
+    act = button("Retire", check.pair_id, act="retire", task=check.task.task_id)
+    return (_clips(desk, check.task.rollouts), check.pair_id, _text(check.expected), check.num_answers, right, act)
+
+
+def retire(desk: Desk, account: Account, data: Mapping[str, str]) -> list[Any]:
+    """Use the gold pair no more whose button was pressed."""
+    retire_gold(desk.store.engine, data.get("task", ""))
+    told = "The pair is retired: it checks nobody any more. Making it gold again brings it back, with its answers."
+    return [notice(told), *show_checks(desk, account)]
 
 
 def _share(part: int, whole: int) -> str:
@@ -119,7 +138,7 @@ def _make(desk: Desk, pair_id: str, answers: Mapping[str, str]) -> Markup:
         raise DataError(f"the campaign doesn't ask about {', '.join(unknown)}; its axes are {', '.join(sorted(known))}")
     task = make_gold(desk.store.engine, pair_id, answers)
     if correct_gold(desk.store.engine, task):
-        return notice(f"The pair's expected answers are changed: {_text(answers)}.")
+        return notice(f"The pair was gold before; its expected answers are now {_text(answers)}.")
     added = desk.campaign.add_tasks([task])
     return notice(f"The pair is gold now: {_text(answers)}." if added else "The pair is gold already.")
 

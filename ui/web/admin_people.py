@@ -68,29 +68,33 @@ def build(desk: Desk, message: gr.HTML) -> Sequence[tuple[Any, Sequence[Any]]]:
         new_name = gr.Textbox(label="Name (optional)", info="Empty lets the person choose one.", max_length=64)
     invite = gr.Button("Make an invitation link", variant="primary", size="md")
     fresh = gr.HTML(js_on_load=LINK, elem_id="invitation", apply_default_css=False)
+    invitations = gr.HTML(js_on_load=ROW_BUTTONS, elem_id="invitations", apply_default_css=False)
 
     shown = [about, role, lock]
-    bind(desk, people.pick, open_panel, [], [panel, chosen, *shown, typed], message=message, picked=True).then(
-        None, js=TO_PANEL
-    )
+    picked = bind(desk, people.pick, open_panel, [], [panel, chosen, *shown, typed], message=message, picked=True)
+    picked.then(None, js=TO_PANEL)
+    bind(desk, invitations.pick, revoke, [], [invitations], message=message, picked=True)
     bind(desk, close.click, close_panel, [], [panel, chosen]).then(None, js=TO_TABLE)
-    bind(desk, role.click, change_role, [chosen], [people, *shown], message=message)
-    bind(desk, lock.click, change_lock, [chosen], [people, *shown], message=message)
-    bind(desk, link.click, make_link, [chosen], [people, fresh], message=message)
-    bind(desk, delete.click, withdraw, [chosen, typed], [people, panel, chosen, typed], message=message)
-    bind(desk, invite.click, invite_person, [new_role, new_name], [people, fresh, new_name], message=message)
-    return [(show_people, [people])]
+    tables = [people, invitations]
+    bind(desk, role.click, change_role, [chosen], [*tables, *shown], message=message)
+    bind(desk, lock.click, change_lock, [chosen], [*tables, *shown], message=message)
+    bind(desk, link.click, make_link, [chosen], [*tables, fresh], message=message)
+    bind(desk, delete.click, withdraw, [chosen, typed], [*tables, panel, chosen, typed], message=message)
+    bind(desk, invite.click, invite_person, [new_role, new_name], [*tables, fresh, new_name], message=message)
+    return [(show_people, tables)]
 
 
 def show_people(desk: Desk, account: Account) -> list[Any]:
-    """The table of people, and of invitations that are still open."""
+    """The table of people, and the one of invitations that are still open."""
     rows = [_row(person, account) for person in list_people(desk.store.engine)]
     header = ["Name", "Role", "Answers", "Tasks", "Today", "Holds now", "Last seen", "Change"]
-    parts = [table("People", header, rows, empty="Nobody is here yet.")]
-    if invitations := desk.accounts.invitations():
-        header = ["For", "Role", "Made by", "Open until (UTC)"]
-        parts.append(table("Open invitations", header, [_invitation_row(item) for item in invitations]))
-    return [join(parts)]
+    return [table("People", header, rows, empty="Nobody is here yet."), _show_invitations(desk)]
+
+
+def _show_invitations(desk: Desk) -> Markup:
+    header = ["For", "Role", "Made by", "Made (UTC)", "Open until (UTC)", "Change"]
+    rows = [_invitation_row(item) for item in desk.accounts.invitations()]
+    return table("Open invitations", header, rows, empty="Every link is used, expired or revoked.")
 
 
 def _row(person: Person, account: Account) -> Sequence[Any]:
@@ -111,12 +115,17 @@ def _row(person: Person, account: Account) -> Sequence[Any]:
 
 
 def _invitation_row(item: Invitation) -> Sequence[Any]:
-    return (
-        item.annotator_id or "whoever has it",
-        item.role,
-        item.created_by or "the command line",
-        show_moment(item.expires_at),
-    )
+    whom = item.annotator_id or "whoever has it"
+    about = f"{item.role} link for {whom}, made {item.created_at[:16].replace('T', ' ')}"
+    times = (show_moment(item.created_at), show_moment(item.expires_at))
+    act = button("Revoke", about, act="revoke", invitation=item.token_hash)
+    return (whom, item.role, item.created_by or "the command line", *times, act)
+
+
+def revoke(desk: Desk, account: Account, data: Mapping[str, str]) -> list[Any]:
+    """Make the link useless whose button was pressed."""
+    desk.accounts.revoke(data.get("invitation", ""))
+    return [notice("The link is revoked; nobody gets in with it any more."), _show_invitations(desk)]
 
 
 def open_panel(desk: Desk, account: Account, data: Mapping[str, str]) -> list[Any]:
@@ -148,21 +157,19 @@ def _describe(person: Person) -> list[Any]:
 
 def change_role(desk: Desk, account: Account, name: str) -> list[Any]:
     """Make a labeler an admin or an admin a labeler."""
-    person = _find(desk, name)
-    role: Role = "labeler" if person.role == "admin" else "admin"
+    lower = _find(desk, name).role == "admin"
+    role: Role = "labeler" if lower else "admin"
     desk.accounts.set_role(name, role)
-    return [
-        notice(f"{name} is {'an' if role == 'admin' else 'a'} {role} now."),
-        *show_people(desk, account),
-        *_describe(_find(desk, name)),
-    ]
+    told = f"{name} is a labeler now; links that {name} made are revoked." if lower else f"{name} is an admin now."
+    return [notice(told), *show_people(desk, account), *_describe(_find(desk, name))]
 
 
 def change_lock(desk: Desk, account: Account, name: str) -> list[Any]:
     """Lock somebody out, or let them in again."""
     disabled = not _find(desk, name).disabled
     desk.accounts.disable(name, disabled)
-    told = f"{name} can't sign in any more; the answers stay." if disabled else f"{name} can sign in again."
+    locked = f"{name} can't sign in any more, and links made by or for {name} are revoked; the answers stay."
+    told = locked if disabled else f"{name} can sign in again."
     return [notice(told), *show_people(desk, account), *_describe(_find(desk, name))]
 
 

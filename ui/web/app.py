@@ -31,6 +31,7 @@ def make_app(
     public_url: str | None = None,
     setup: Setup | None = None,
     progress: Progress | None = None,
+    runs_dir: Path = Path("runs"),
 ) -> FastAPI:
     """The app over one folder and one database; closes the database when it shuts down.
 
@@ -40,11 +41,12 @@ def make_app(
         public_url: How browsers reach the app; https makes cookies secure.
         setup: What to ask about clips that nothing is asked about yet.
         progress: Called while plain videos are imported.
+        runs_dir: Where trained models are looked for when somebody withdraws their data.
 
     Raises:
         DataError: The folder or the database is no good, or they don't belong together.
     """
-    return build_app(open_state(rollouts, db_url, public_url=public_url, setup=setup, progress=progress))
+    return build_app(open_state(rollouts, db_url, public_url=public_url, setup=setup, progress=progress, runs_dir=runs_dir))
 
 
 def build_app(state: State) -> FastAPI:
@@ -93,7 +95,7 @@ def _mount_gradio(app: FastAPI, state: State) -> None:
 
     # The stock theme loads its fonts from Google.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    admin_page = admin.make_blocks(state.campaign, state.accounts, state.store, state.media)
+    admin_page = admin.make_blocks(state.campaign, state.accounts, state.store, state.media, state.runs_dir)
     pages = {"/label": labeler.make_blocks(), "/admin": admin_page}
     private = [str(state.media.folder.path.resolve())]
     if (database := make_url(state.db_url)).get_backend_name() == "sqlite":

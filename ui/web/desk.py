@@ -96,6 +96,7 @@ def bind(
     picked: bool = False,
     quiet: bool = False,
     alone: bool = False,
+    ticking: bool = False,
 ) -> Any:
     """Let an event do ``work(desk, account, *values)``, for admins only.
 
@@ -108,8 +109,9 @@ def bind(
         outputs: Components that get its results.
         message: The component that says what came of it.
         picked: The event comes from one of ``ROW_BUTTONS``; the work gets the button's data first, a mapping.
-        quiet: Show no sign of progress.
+        quiet: Show no sign of progress. Of events that come while one is under way, the last follows.
         alone: One at a time, for work that is heavy.
+        ticking: The event is a clock's: it is quiet, and left out while the one before is under way.
     """
     told = [*([message] if message is not None else []), *outputs]
 
@@ -135,7 +137,7 @@ def bind(
         list(inputs),
         told,
         api_visibility="private",
-        show_progress="hidden" if quiet else "minimal",
+        show_progress="hidden" if quiet or ticking else "minimal",
         concurrency_limit=1 if alone else None,
         trigger_mode="always_last" if quiet else "once",
     )

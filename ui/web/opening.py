@@ -44,6 +44,7 @@ def open_state(
     public_url: str | None = None,
     setup: Setup | None = None,
     progress: Progress | None = None,
+    runs_dir: Path = Path("runs"),
 ) -> State:
     """Open folder and database and make the tasks that are missing; see :func:`make_app`."""
     store = LabelStore(db_url)
@@ -54,7 +55,7 @@ def open_state(
     except BaseException:
         store.close()
         raise
-    return State(store, campaign, Accounts(store), clips, db_url, (public_url or "").rstrip("/"))
+    return State(store, campaign, Accounts(store), clips, db_url, (public_url or "").rstrip("/"), runs_dir)
 
 
 def prepare_campaign(campaign: Campaign, clips: Media, setup: Setup) -> None:
@@ -82,7 +83,7 @@ def prepare_campaign(campaign: Campaign, clips: Media, setup: Setup) -> None:
         )
     if settings != before:
         campaign.save_settings(settings)
-    campaign.add_tasks(tasks)
+    campaign.add_tasks(tasks, keep_order=True)  # it was drawn at random, and asks about every context once before any twice
 
 
 def _first_settings(settings: Settings, setup: Setup) -> Settings:

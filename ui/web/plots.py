@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from align.svg import inline_svg
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WIDTH = 5.2
 """Inches, of 72 units of the SVG each: as wide as a telephone, so that the letters stay legible there."""
@@ -24,8 +23,6 @@ MAX_NAME = 22
 # Stand-ins that matplotlib writes and the page's own colours replace.
 _COLOURS = {"ink": "#010101", "line": "#020202", "accent": "#030303", "bad": "#040404", "soft": "#050505"}
 _STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gptsim",
     "text.parse_math": False,
     "font.size": 9.5,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _COLOURS["ink"]),
@@ -99,8 +96,9 @@ def draw_bars(bars: Sequence[tuple[str, int]], label: str, num_ticks: int = 6) -
         places = range(len(bars) - 1, -1, -max(1, math.ceil(len(bars) / num_ticks)))  # the newest has its name
         axes.set_xticks(list(places), [names[place] for place in places])
         axes.set_xlim(-0.7, len(bars) - 0.3)
-        axes.set_ylim(0, max([4, *counts]) * 1.05)
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        ticks = MaxNLocator(nbins=5, integer=True).tick_values(0, max([4, *counts]))
+        axes.set_yticks(ticks)
+        axes.set_ylim(0, ticks[-1])
         axes.set_ylabel(label)
         axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.8)
 
@@ -161,25 +159,5 @@ def _render(draw: Callable[[Axes], None], height: float) -> Markup:
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
         draw(axes)
-        return _to_svg(figure)
-
-
-def _to_svg(figure: Figure) -> Markup:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.S)
-    head, body = svg.split(">", 1)
-    head = re.sub(r'\s(xmlns(:xlink)?|width|height|version)="[^"]*"', "", head)
-    # Names of groups would be there twice where a page holds two plots; those that are referred to follow from their content.
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r'style="[^"<>]*"', lambda found: _restyle(found[0]), body)
-    return Markup(f'{head} aria-hidden="true">{body}')  # every text in it was escaped when it was written
-
-
-def _restyle(style: str) -> str:
-    style = re.sub(r"font-family: [^;\"]*", "font-family: inherit", style)
-    style = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", style)
-    for name, code in _COLOURS.items():
-        style = style.replace(f": {code}", f": var(--{name})")
-    return style
+        # Every text in it was escaped when it was written.
+        return Markup(inline_svg(figure, _COLOURS).replace("<svg", '<svg aria-hidden="true"', 1))

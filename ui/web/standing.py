@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.preferences.campaign import Campaign
-from align.preferences.gold import list_checks
+from align.preferences.gold import known_answers
+from align.preferences.habits import Gold
 from align.preferences.overview import Rows, count_rows
 from align.preferences.report import votes_report
 from align.preferences.store import LabelStore
-
-Gold = dict[tuple[str, str, str], str]
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,13 @@ class Statistics:
         with self._lock:
             if patient and self._kept is not None and time.monotonic() - self._ended_s < 9 * self._took_s:
                 return self._kept[1]
-            rows, gold = count_rows(self._store.engine), self._gold()
+            rows, gold = count_rows(self._store.engine), known_answers(self._store.engine)
             if self._kept is None or (self._kept[0], self._kept[1].rows) != (gold, rows):
                 began_s = time.monotonic()
                 self._kept = gold, Standing(rows, self._compute(gold))
                 self._ended_s = time.monotonic()
                 self._took_s = self._ended_s - began_s
             return self._kept[1]
-
-    def _gold(self) -> Gold:
-        return {
-            (check.task.rollouts[0], check.task.rollouts[1], axis): answer
-            for check in list_checks(self._store.engine, "gold")
-            for axis, answer in check.expected.items()
-        }
 
     def _compute(self, gold: Gold) -> dict[str, Any]:
         votes, judgements = self._store.votes(), self._store.judgements()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -26,6 +27,7 @@ class State:
         media: The clips of the rollout folder.
         db_url: SQLAlchemy URL of the label database.
         public_url: How browsers reach the app, without a slash at the end; empty where nobody said.
+        runs_dir: Where trained models are looked for when somebody withdraws their data.
     """
 
     store: LabelStore
@@ -34,6 +36,7 @@ class State:
     media: Media
     db_url: str
     public_url: str = ""
+    runs_dir: Path = Path("runs")
 
     @property
     def secure(self) -> bool:

@@ -21,6 +21,8 @@ from ui.web.media import ClipInfo
 PREFIX = "clips-"
 TASKS_PER_CLIP = 3
 """Pairs of a context for each of its clips, where nobody asks for another number; up to 7 clips, that is every pair."""
+MANY_CLIPS = 100
+"""From so many clips of one context on, its pairs are drawn: a flat folder of 10,000 videos has 50 million of them."""
 
 
 def make_tasks(
@@ -45,7 +47,7 @@ def make_tasks(
     if num_clips == 1:
         by_context = _singles(clips, plan, rng)
     elif num_clips == 2:
-        by_context = _pairs(clips, plan, seed, per_context)
+        by_context = _pairs(clips, plan, rng, seed, per_context)
     else:
         by_context = _groups(clips, plan, rng, num_clips, per_context)
     tasks = [task for round_ in zip_longest(*by_context) for task in round_ if task is not None]
@@ -96,7 +98,33 @@ def _singles(clips: Sequence[ClipInfo], plan: Plan, rng: np.random.Generator) ->
     return [[_make_task([group[i]], plan) for i in rng.permutation(len(group))] for group in _shuffled(groups, rng)]
 
 
-def _pairs(clips: Sequence[ClipInfo], plan: Plan, seed: int, per_context: int) -> list[list[Task]]:
+def _pairs(clips: Sequence[ClipInfo], plan: Plan, rng: np.random.Generator, seed: int, per_context: int) -> list[list[Task]]:
+    groups = _by_context(clips)
+    small = [clip for group in groups if not _has_many(group, per_context) for clip in group]
+    large = [_rings(group, plan, rng, per_context) for group in groups if _has_many(group, per_context)]
+    return (_all_pairs(small, plan, seed, per_context) if small else []) + large
+
+
+def _has_many(group: Sequence[ClipInfo], per_context: int) -> bool:
+    """Whether a context has far more pairs than are wanted."""
+    num = len(group)
+    return num >= MANY_CLIPS and num * (num - 1) // 2 >= 4 * (per_context or TASKS_PER_CLIP * num)
+
+
+def _rings(group: Sequence[ClipInfo], plan: Plan, rng: np.random.Generator, per_context: int) -> list[Task]:
+    """Neighbours in random orders of all clips; the first order joins them all, so that they can be ranked."""
+    distinct = list({clip.sha256: clip for clip in group}.values())
+    wanted = min(per_context or TASKS_PER_CLIP * len(distinct), len(distinct) * (len(distinct) - 1) // 2)
+    drawn: dict[frozenset[str], Task] = {}
+    while len(drawn) < wanted:
+        order = [distinct[i] for i in rng.permutation(len(distinct))]
+        for pair in zip(order, [*order[1:], order[0]], strict=True):
+            if pair[0] is not pair[1]:
+                drawn.setdefault(frozenset(clip.rollout_id for clip in pair), _make_task(pair, plan))
+    return list(drawn.values())[:wanted]
+
+
+def _all_pairs(clips: Sequence[ClipInfo], plan: Plan, seed: int, per_context: int) -> list[list[Task]]:
     fields = ("rollout_id", "context_id", "scene", "sha256")
     table = pd.DataFrame([{name: getattr(clip, name) for name in fields} | {"file_name": str(clip.path)} for clip in clips])
     by_id = {clip.rollout_id: clip for clip in clips}

@@ -118,6 +118,41 @@ def test_a_personal_link_lets_its_owner_in_and_nobody_else(accounts: Accounts, j
     assert accounts.redeem(accounts.invite("labeler", "root", annotator_id="imported")).annotator_id == "imported"
 
 
+def test_a_revoked_invitation_lets_nobody_in(accounts: Accounts, join) -> None:
+    token, other = accounts.invite("labeler", "root"), accounts.invite("admin", "root")
+    waiting = next(item for item in accounts.invitations() if item.role == "labeler")
+    accounts.revoke(waiting.token_hash)
+    assert accounts.invitation(token) is None
+    with pytest.raises(Forbidden, match="unknown, used or expired"):
+        accounts.redeem(token, "ann")
+    accounts.redeem(other, "bob")
+    for gone in (waiting.token_hash, passwords.hash_token(other), token, "x"):  # revoked, used, and no hash at all
+        with pytest.raises(NotFound, match="can't be used any more"):
+            accounts.revoke(gone)
+    expired = accounts.invite("labeler", "root", valid_s=-1)
+    with pytest.raises(NotFound):
+        accounts.revoke(passwords.hash_token(expired))
+    assert [account.annotator_id for account in accounts.accounts()] == ["bob"]
+
+
+@pytest.mark.parametrize("disables", [True, False])
+def test_who_loses_their_rights_has_no_way_back_in(accounts: Accounts, join, disables: bool) -> None:
+    join("root", "admin")
+    join("eve", "admin")
+    back_doors = [accounts.invite("admin", "eve"), accounts.invite("admin", "eve", annotator_id="mallory")]
+    to_eve, others = accounts.invite("admin", "root", annotator_id="eve"), accounts.invite("labeler", "root")
+    accounts.redeem(accounts.invite("labeler", "eve"), "ann")
+    if disables:
+        accounts.disable("eve")
+    else:
+        accounts.set_role("eve", "labeler")
+    assert [accounts.invitation(token) for token in back_doors] == [None, None]
+    assert accounts.invitation(others) is not None
+    assert (accounts.invitation(to_eve) is None) == disables  # a labeler may still sign in
+    accounts.disable("eve", False)
+    assert [account.annotator_id for account in accounts.accounts()] == ["root", "eve", "ann"]
+
+
 def test_sessions_survive_a_restart_until_they_end(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with LabelStore(store_url) as store:
         first = Accounts(store)

@@ -144,7 +144,7 @@ def test_an_older_database_keeps_its_votes(store_url: str, make_vote, monkeypatc
     with LabelStore(store_url) as store:
         assert store.votes() == [vote]
         with store.engine.connect() as connection:
-            assert connection.execute(text(f"SELECT version_num FROM {database.VERSION_TABLE}")).scalar() == "0002"
+            assert connection.execute(text(f"SELECT version_num FROM {database.VERSION_TABLE}")).scalar() == "0003"
         campaign = Campaign(store)
         campaign.add_tasks([Task(task_id="t", context_id="c1", rollouts=("t0-r0", "t0-r1"), axes=("spill",))])
         assert len(campaign.lease("ann", 1)) == 1

@@ -8,7 +8,17 @@ import pytest
 
 from align.errors import Conflict, DataError, NotFound
 from align.preferences.campaign import Campaign
-from align.preferences.gold import correct_gold, find_agreed, list_checks, make_catch, make_gold, parse_answers
+from align.preferences.gold import (
+    correct_gold,
+    find_agreed,
+    known_answers,
+    list_checks,
+    make_catch,
+    make_gold,
+    parse_answers,
+    retire_gold,
+)
+from align.preferences.overview import count_queue
 from align.preferences.pairing import pair_id_of
 from align.preferences.schema import Vote
 from align.preferences.store import LabelStore
@@ -90,6 +100,49 @@ def test_a_wrong_expectation_is_corrected(
     assert correct_gold(store.engine, right) and not correct_gold(store.engine, right)
     (check,) = list_checks(store.engine, "gold")
     assert (check.pair_id, check.expected, check.num_right, check.num_answers) == (pair_id, {"spill": "a"}, 1, 1)
+
+
+def test_a_retired_gold_pair_is_asked_no_more_and_judges_nobody(
+    store: LabelStore, campaign: Campaign, make_tasks: Callable[..., Any], answer: Callable[..., Any]
+) -> None:
+    campaign.add_tasks(make_tasks(8))
+    pair_id = pair_id_of("c0", "t0-r0", "t0-r1")
+    task = make_gold(store.engine, pair_id, {"spill": "b"})
+    campaign.add_tasks([task])
+    campaign.save_settings(campaign.settings().model_copy(update={"gold_share": 1.0, "overlap": 9}))
+
+    def gold_of(name: str) -> list[Any]:
+        return [lease for lease in campaign.lease(name, 4) if lease.task.selection == "gold"]
+
+    (done,), (held,) = gold_of("ann"), gold_of("bea")
+    campaign.submit(answer(done, "s1", "tie"), "ann")
+    assert known_answers(store.engine) == {("t0-r0", "t0-r1", "spill"): "b"}
+    retire_gold(store.engine, task.task_id)
+    assert (list_checks(store.engine, "gold"), known_answers(store.engine)) == ([], {})
+    assert count_queue(store.engine).checks == 0
+    with pytest.raises(NotFound, match="no gold pair"):
+        retire_gold(store.engine, task.task_id)
+    campaign.save_settings(campaign.settings().model_copy(update={"overlap": 8}))  # puts every task into its queue
+    assert gold_of("bea") == gold_of("cal") == []
+    campaign.submit(answer(held, "s2", "tie"), "bea")  # it was on the screen already
+    assert len(store.votes()) == 2
+
+    # The same again brings it back with what it was answered; the other way round it is another task.
+    assert correct_gold(store.engine, make_gold(store.engine, pair_id, {"spill": "tie"}))
+    (check,) = list_checks(store.engine, "gold")
+    assert (check.task.task_id, check.num_right, check.num_answers) == (task.task_id, 2, 2)
+    assert len(gold_of("dan")) == 1
+    retire_gold(store.engine, task.task_id)
+    other = make_gold(store.engine, pair_id, {"success": "a"})
+    assert campaign.add_tasks([other]) == 1 and other.task_id != task.task_id
+    assert known_answers(store.engine) == {("t0-r0", "t0-r1", "success"): "a"}
+
+
+def test_only_gold_is_retired(store: LabelStore, campaign: Campaign, make_tasks: Callable[..., Any]) -> None:
+    campaign.add_tasks(make_tasks(1))
+    with pytest.raises(NotFound):
+        retire_gold(store.engine, "t0")
+    assert len(campaign.lease("ann", 1)) == 1
 
 
 def test_checks_count_right_answers(

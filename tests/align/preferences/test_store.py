@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_pairs_and_judgements(store_url: str) -> None:
 
 
 def test_more_votes_than_one_query_holds(store_url: str, make_vote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("align.preferences.store.CHUNK", 3)
+    monkeypatch.setattr("align.preferences.inserting.CHUNK", 3)
     votes = [make_vote(f"v{i}", pair_id=f"p{i}") for i in range(10)]
     with LabelStore(store_url) as store:
         assert (store.add_votes(votes), store.add_votes(votes)) == (10, 0)
@@ -143,6 +144,24 @@ def test_killed_processes_lose_no_acknowledged_vote(store_url: str) -> None:
         stored = {vote.vote_id for vote in store.votes()}
     assert {f"{writer}-{i}" for writer in range(2) for i in range(10)} <= acknowledged <= stored
     assert len(stored - acknowledged) <= 2  # at most the one vote that each was about to acknowledge
+
+
+def test_a_backup_made_while_people_write_holds_what_was_acknowledged_before(tmp_path: Path, make_vote) -> None:
+    """As the labelling guide has it: sqlite3's ``.backup`` of the running database, put in its place again."""
+    url, copy = f"sqlite:///{tmp_path / 'labels.db'}", tmp_path / "copy.db"
+    with LabelStore(url) as store, ThreadPoolExecutor(4) as pool:
+        for i in range(20):
+            store.add_vote(make_vote(f"before{i}"))
+        later = [pool.submit(store.add_vote, make_vote(f"v{i}")) for i in range(40)]
+        with closing(sqlite3.connect(tmp_path / "labels.db")) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        assert all(job.result() for job in later)
+    for file in tmp_path.glob("labels.db*"):
+        file.unlink()
+    copy.rename(tmp_path / "labels.db")
+    with LabelStore(url) as restored:
+        assert {f"before{i}" for i in range(20)} <= {vote.vote_id for vote in restored.votes()}
+        assert restored.add_vote(make_vote("after"))
 
 
 def test_an_empty_database_gets_the_schema_that_the_queries_use(store_url: str) -> None:

@@ -317,11 +317,13 @@ def test_corrected_break_points_replace_the_old_ones(campaign, lease, answer) ->
     (row,) = campaign.breakpoints()
     everything = campaign.breakpoints(effective=False)
     assert (row.time_s, row.supersedes) == (0.2, everything[0].breakpoint_id)
-    assert len(everything) == 3
+    assert [(row.supersedes, row.taken_back) for row in everything[3:]] == [(everything[1].breakpoint_id, True)]
     campaign.submit(answer(lease, "s3", breaks=[Break(position=0, none=True)]), "ann")
     assert [row.supersedes for row in campaign.breakpoints()] == [everything[2].breakpoint_id]
     campaign.submit(answer(lease, "s4"), "ann")
     assert campaign.breakpoints() == []
+    campaign.submit(answer(lease, "s5", breaks=marks), "ann")
+    assert [(row.time_s, row.supersedes) for row in campaign.breakpoints()] == [(0.1, None), (0.3, None)]
 
 
 def test_flags_can_be_taken_back_and_stay_on_record(campaign, lease) -> None:

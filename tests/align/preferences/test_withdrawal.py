@@ -13,6 +13,7 @@ from align.preferences import passwords
 from align.preferences.accounts import Accounts
 from align.preferences.campaign import Break
 from align.preferences.schema import Judgement
+from align.preferences.store import JUDGEMENTS
 from align.preferences.withdrawal import AffectedModel, affected_models
 
 PERSONAL = ("votes", "judgements", "flags", "breakpoints", "submissions", "leases", "sessions", "accounts", "annotators")
@@ -67,7 +68,7 @@ def test_a_withdrawal_deletes_everything_of_one_and_nothing_of_others(campaign, 
     assert counts == {
         "num_votes": 6,
         "num_judgements": 1,
-        "num_breakpoints": 2,
+        "num_breakpoints": 3,  # one of them says that the first is taken back
         "num_flags": 1,
         "num_submissions": 3,
         "num_leases": 3,
@@ -88,6 +89,16 @@ def test_a_withdrawal_deletes_everything_of_one_and_nothing_of_others(campaign, 
         two_people.sign_in("ann", "password of ann")
 
 
+def test_a_withdrawn_admin_has_left_no_link_to_come_back_by(campaign, two_people) -> None:
+    two_people.redeem(two_people.invite("admin", "root"), "eve")
+    back_door, other = two_people.invite("admin", "eve"), two_people.invite("labeler", "root")
+    two_people.redeem(two_people.invite("labeler", "eve"), "guest")
+    campaign.withdraw("eve")
+    assert two_people.invitation(back_door) is None
+    assert two_people.invitation(other) is not None
+    assert "guest" in {account.annotator_id for account in two_people.accounts()}
+
+
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)  # PostgreSQL's files are the server's business
 def test_the_file_forgets_as_well(campaign, store, two_people) -> None:
     folder = Path(store.engine.url.database).parent
@@ -105,10 +116,15 @@ def test_withdrawn_work_is_open_again(campaign, two_people) -> None:
 
 
 def test_corrections_of_others_stay_and_correct_nothing(campaign, store) -> None:
-    """Only an import brings a correction of somebody else's judgement."""
+    """Such a judgement is refused today; older imports let it in."""
     fields = {"rollout_id": "r", "axis": "spill", "verdict": "fail"}
     first = Judgement.model_validate({"judgement_id": "j1", "annotator_id": "ann", **fields})
-    store.add_judgements([first, first.model_copy(update={"judgement_id": "j2", "annotator_id": "", "supersedes": "j1"})])
+    other = first.model_copy(update={"judgement_id": "j2", "annotator_id": "", "supersedes": "j1"})
+    with pytest.raises(DataError, match="which has another annotator_id"):
+        store.add_judgements([first, other])
+    store.add_judgements([first])
+    with store.engine.begin() as connection:
+        connection.execute(JUDGEMENTS.insert(), other.model_dump() | {"annotator_id": None})
     campaign.withdraw("ann")
     assert [(row.judgement_id, row.supersedes) for row in store.judgements()] == [("j2", None)]
 

@@ -11,6 +11,7 @@ import pytest
 
 from align.errors import DataError
 from align.preferences.campaign_schema import Task
+from align.preferences.pairing import candidate_pairs
 from ui.web.axes import plan_axes
 from ui.web.media import ClipInfo
 from ui.web.tasks import check_tasks, make_tasks, task_id
@@ -49,6 +50,34 @@ def test_a_large_context_gives_three_pairs_a_clip_and_all_its_clips_are_connecte
     assert len(tasks_of(make_clips(30), per_context=29)) == 29
     assert num_parts(tasks_of(make_clips(30), per_context=29), 30) == 1  # the fewest that can connect thirty clips
     assert num_parts(tasks_of(make_clips(30), per_context=28), 30) == 2
+
+
+def test_pairs_of_a_very_large_context_are_drawn_without_listing_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def list_all(table: Any, *rest: Any) -> Any:
+        asked.append(len(table))
+        return candidate_pairs(table, *rest)
+
+    monkeypatch.setattr("ui.web.tasks.candidate_pairs", list_all)
+    tasks = tasks_of(make_clips(300, 4))
+    assert asked == [4]
+    drawn = [task.rollouts for task in tasks if task.context_id == "c0"]
+    assert (len(drawn), len({frozenset(pair) for pair in drawn}), len(tasks)) == (900, 900, 906)
+    assert set(Counter(name for pair in drawn for name in pair).values()) <= {
+        4,
+        5,
+        6,
+        7,
+        8,
+    }  # three rings and a bit of a fourth
+    assert 400 < sum(a < b for a, b in drawn) < 500  # of 900
+    few = tasks_of(make_clips(300), per_context=299)
+    assert (len(few), num_parts(few, 300)) == (299, 1)
+    assert tasks_of(make_clips(300)) == tasks_of(make_clips(300)) != tasks_of(make_clips(300), seed=1)
+    copies = [replace(clip, sha256="same") for clip in make_clips(300)]
+    assert tasks_of(copies) == []
+    assert len(tasks_of([*copies[:-1], make_clips(300)[-1]])) == 1
 
 
 def num_parts(tasks: list[Task], num_clips: int) -> int:

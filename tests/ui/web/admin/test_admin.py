@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from align.errors import Conflict, DataError, NotFound
+from align.errors import Conflict, DataError, Forbidden, NotFound
 from ui.web import admin, admin_assignment, admin_guideline, admin_people
 from ui.web.desk import Desk, bind, require_admin
 from ui.web.state import COOKIE
@@ -115,10 +116,10 @@ def test_the_walls_around_the_page(web: Any, tmp_path: Path) -> None:
 
 
 def test_invitations_work_once_and_names_are_kept(desk: Desk, root: Any, evil: str) -> None:
-    _, people, link, name = admin_people.invite_person(desk, root, "labeler", " bea ")
+    _, _, invitations, link, name = admin_people.invite_person(desk, root, "labeler", " bea ")
     token = link.split("token=")[1].split('"')[0]
+    assert 'aria-label="Revoke: labeler link for bea' in invitations
     assert desk.accounts.redeem(token).annotator_id == "bea" and name == ""
-    assert "Open invitations" in people
     with pytest.raises(DataError, match="here already"):
         admin_people.invite_person(desk, root, "labeler", "ann")
     with pytest.raises(ValueError, match="role"):
@@ -127,15 +128,30 @@ def test_invitations_work_once_and_names_are_kept(desk: Desk, root: Any, evil: s
         admin_people.invite_person(desk, root, "labeler", evil)
 
 
+def test_open_invitations_are_listed_and_revoked(desk: Desk, root: Any) -> None:
+    assert "is used, expired or revoked" in admin_people.show_people(desk, root)[1]
+    token = desk.accounts.invite("admin", "root")
+    shown = admin_people.show_people(desk, root)[1]
+    assert "whoever has it" in shown and "admin" in shown and "root" in shown and token not in shown
+    (key,) = re.findall(r'data-invitation="(\w{64})"', shown)
+    told, left = admin_people.revoke(desk, root, {"invitation": key})
+    assert "revoked" in told and "data-invitation" not in left
+    with pytest.raises(Forbidden):
+        desk.accounts.redeem(token, "eve")
+    for data in ({"invitation": key}, {"invitation": "' OR 1=1"}, {}):
+        with pytest.raises(NotFound, match="can't be used any more"):
+            admin_people.revoke(desk, root, data)
+
+
 def test_roles_and_locks(desk: Desk, root: Any) -> None:
-    admin_people.change_role(desk, root, "ann")
+    assert "admin now" in admin_people.change_role(desk, root, "ann")[0]
     assert {account.annotator_id: account.role for account in desk.accounts.accounts()}["ann"] == "admin"
     told, people, *_ = admin_people.change_lock(desk, root, "ann")
     assert "t sign in any more" in told and "disabled" in people
     with pytest.raises(DataError, match="disabled"):
         admin_people.make_link(desk, root, "ann")
     admin_people.change_lock(desk, root, "ann")
-    admin_people.change_role(desk, root, "ann")
+    assert "labeler now" in admin_people.change_role(desk, root, "ann")[0]
     with pytest.raises(Conflict, match="last admin"):
         admin_people.change_lock(desk, root, "root")
     with pytest.raises(NotFound, match="nobody"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from align.errors import DataError
+from align.errors import DataError, NotFound
 from align.preferences.campaign import AxisSetting
 from align.preferences.pairing import pair_id_of
 from align.preferences.schema import Breakpoint, Judgement, Vote, read_votes
@@ -34,13 +35,25 @@ def test_gold_from_agreement_and_by_hand(desk: Desk, root: Any) -> None:
     admin_gold.make_typed(desk, root, pair_id_of("c1", "x1", "y1"), "spill=tie, care=a")
     gold = {task.context_id: task.gold for task in desk.campaign.tasks() if task.selection == "gold"}
     assert gold == {"c0": {"spill": "b"}, "c1": {"spill": "tie", "care": "a"}}
-    assert "changed" in admin_gold.make_typed(desk, root, base["pair_id"], "spill=a")[0]
+    assert "are now spill=a" in admin_gold.make_typed(desk, root, base["pair_id"], "spill=a")[0]
     assert "already" in admin_gold.make_typed(desk, root, base["pair_id"], "spill=a")[0]
     for pair_id, typed in (("nothing", "spill=a"), (base["pair_id"], "taste=a"), (base["pair_id"], "spill")):
         with pytest.raises(DataError):
             admin_gold.make_typed(desk, root, pair_id, typed)
     with pytest.raises(DataError, match="find the pairs again"):
         admin_gold.take_agreed(desk, root, {"pair": base["pair_id"], "answers": "7"})
+
+
+def test_a_gold_pair_is_retired_by_its_button_and_comes_back(desk: Desk, root: Any) -> None:
+    pair_id = pair_id_of("c1", "x1", "y1")
+    shown = admin_gold.make_typed(desk, root, pair_id, "spill=tie")[1]
+    (task,) = re.findall(r'data-act="retire" data-task="([^"]+)" aria-label="Retire: ' + pair_id, shown)
+    told, left = admin_gold.retire(desk, root, {"task": task})
+    assert "checks nobody any more" in told and pair_id not in left
+    with pytest.raises(NotFound):
+        admin_gold.retire(desk, root, {"task": task})
+    told, shown, *_ = admin_gold.make_typed(desk, root, pair_id, "spill=a")
+    assert "gold before" in told and "spill=a" in shown
 
 
 def test_catch_trials_are_added(desk: Desk, root: Any) -> None:
@@ -190,10 +203,11 @@ def test_speed_is_drawn_and_said(desk: Desk, root: Any, label: Callable[..., Non
 
 
 def test_exports_read_back_and_run_no_formula(desk: Desk, tmp_path: Path, label: Callable[..., None]) -> None:
-    from ui.web.exports import FORMATS, NAMES, send_table
+    from align.preferences.exchange import KINDS
+    from ui.web.exports import FORMATS, send_table
 
     label("ann")
-    for name in NAMES:
+    for name in KINDS:
         for form in FORMATS:
             response = send_table(name, form, desk, SimpleNamespace(role="admin"))  # type: ignore[arg-type]
             data = b"".join(asyncio.run(_gather(response.body_iterator)))

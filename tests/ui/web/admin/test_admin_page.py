@@ -11,6 +11,7 @@ import pytest
 
 from align.preferences.campaign import Answer, Break, Submission
 from align.preferences.schema import read_votes
+from ui.web import admin
 
 AXES = ("spill=Which one spills less?", "care=Which one takes more care?")
 TABS = ("People", "Assignment", "Guideline", "Checks", "Agreement", "Throughput", "Export")
@@ -131,13 +132,15 @@ def test_an_invited_person_joins_with_the_link(open_page: Open, browser: Any, se
     page = open_page()
     page.get_by_label("Name (optional)").fill("dora")
     page.get_by_role("button", name="Make an invitation link").click()
-    link = page.wait_for_selector("#invitation-link").input_value()
-    assert link.startswith(f"{server.url}/join?token=")
+    field = page.locator("#invitation-link")
+    field.wait_for()
+    wait_for_text(field, f"{server.url}/join?token=")  # the page completes it with its own address
+    link = field.input_value()
     guest = browser.new_context()
     joining = guest.new_page()
-    joining.goto(link)
-    joining.get_by_role("button", name="Join").click()
-    joining.wait_for_url(f"{server.url}/label**")
+    joining.goto(link, wait_until="commit")
+    joining.get_by_role("button", name="Join").click(no_wait_after=True)
+    joining.wait_for_url(f"{server.url}/label**", wait_until="commit")
     guest.close()
     page.get_by_role("button", name="Refresh").click()
     page.wait_for_selector("#people tr:has-text('dora'):has-text('labeler')")
@@ -270,3 +273,58 @@ def test_an_admin_who_loses_the_role_can_do_nothing_more(open_page: Open, server
         assert status == 403 and server.campaign.settings() == before
     finally:
         accounts.set_role("boss", "admin")
+
+
+@pytest.fixture
+def ended_page(browser: Any, server: Any) -> Iterator[Any]:
+    """The page of an admin whose session ends in this moment, with a clock that tests turn."""
+    context = browser.new_context()
+    token = server.sign_in("boss", "admin")
+    context.add_cookies([{"name": "gptsim_session", "value": token, "url": server.url}])
+    page = context.new_page()
+    page.clock.install()
+    page.goto(f"{server.url}/admin/", wait_until="commit")
+    page.wait_for_selector(READY["People"])
+    server.app.state.gptsim.accounts.sign_out(token)
+    yield page
+    context.close()
+
+
+def test_an_ended_session_is_said_once_and_what_was_pressed_is_done_after_signing_in(ended_page: Any, server: Any) -> None:
+    asked: list[str] = []
+    ended_page.on("request", lambda request: asked.append(request.url) if "/queue/" in request.url else None)
+    ended_page.get_by_label("Name (optional)").fill("gustav")
+    ended_page.clock.run_for(admin.REFRESH_S * 1000 + 100)
+    alert = ended_page.get_by_role("alert")
+    alert.get_by_text("Your session has ended").wait_for()
+    assert alert.get_by_role("link").get_attribute("href") == "/sign-in?next=/admin/"
+    num_asked = len(asked)
+    ended_page.get_by_role("button", name="Make an invitation link").click()
+    ended_page.clock.run_for(20 * admin.REFRESH_S * 1000)
+    assert len(asked) == num_asked
+    assert ended_page.get_by_role("alert").count() == 1
+    assert ended_page.get_by_label("Name (optional)").input_value() == "gustav"
+
+    token = server.sign_in("boss", "admin")
+    ended_page.context.add_cookies([{"name": "gptsim_session", "value": token, "url": server.url}])
+    ended_page.evaluate("window.dispatchEvent(new Event('focus'))")
+    ended_page.wait_for_selector("#invitations tr:has-text('gustav')")
+    assert ended_page.get_by_role("alert").count() == 0
+
+
+def test_links_are_revoked_and_gold_is_retired_by_buttons(open_page: Open, server: Any) -> None:
+    accounts = server.app.state.gptsim.accounts
+    token = accounts.invite("labeler", "boss", annotator_id="hanna")
+    page = open_page()
+    page.get_by_role("button", name="Revoke: labeler link for hanna").click()
+    assert "revoked" in told(page)
+    page.wait_for_selector("#invitations:not(:has-text('hanna'))")
+    assert accounts.invitation(token) is None
+    pair = next(pair for pair in server.app.state.gptsim.store.pairs() if pair.rollout_a != pair.rollout_b)
+    go_to(page, "Checks")
+    page.get_by_label("Pair id").fill(pair.pair_id)
+    page.get_by_label("Expected answers").fill("spill=tie")
+    page.get_by_role("button", name="Make it gold").last.click()
+    page.get_by_role("button", name=f"Retire: {pair.pair_id}").click()
+    page.wait_for_selector(f"#checks:not(:has-text('{pair.pair_id}'))")
+    assert "checks nobody" in told(page)

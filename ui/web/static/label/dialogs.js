@@ -96,7 +96,9 @@ export class Dialogs {
       const form = h('form', { onsubmit }, h('header', {}, h('h2', { id: 'g-dialog-title' }, title), close),
         h('div', { class: 'g-dialog-body' }, ...content), h('footer', {}, primary));
       const onclose = () => finish(false);
-      const dialog = h('dialog', { class: 'g-dialog', 'aria-labelledby': 'g-dialog-title', onclose }, form);
+      const onkeydown = (event) => event.key === 'Escape' && (event.preventDefault(), finish(false));
+      const props = { class: 'g-dialog', 'aria-labelledby': 'g-dialog-title', onclose, onkeydown };
+      const dialog = h('dialog', props, form);
       this.parent.append(dialog);
       this.onModal(true);
       dialog.showModal();

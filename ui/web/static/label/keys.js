@@ -19,7 +19,7 @@ export function helpFor(numClips) {
   ];
   return [
     ['Answer', [...answers, ['S', 'Skip this question'], ['⇧ S', 'Skip all that is left'],
-      ['U', 'Undo, also after the pair is gone'], ['↵', 'Keep the answers of an earlier pair']]],
+      ['U', 'Undo, also after the pair is gone'], ['↵', 'Keep an earlier pair as it was']]],
     ['Watch', [['Space', 'Play or pause'], [', .', 'One frame back, one forward'], ['− +', 'Slower, faster'],
       ['← →', 'Choose the active clip'], ['V', 'Show or blur the clips']]],
     ['Report', [['H', 'The active clip shows harm'], ['X', 'The active clip is broken'], ['B', 'It stops making sense here'],
