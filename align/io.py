@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from typing import Any
 
 from align.errors import DataError, RunError
 
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""In a file's name: what would end a line of a list, or has no form in UTF-8."""
 _WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
 _REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -122,26 +125,33 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_folder(path: str | Path) -> str:
-    """One SHA-256 over the names and contents of all files in a folder, as 64 hex digits.
-
-    Hidden files and folders (locks, temporary files) are left out; the order in which the disk lists files doesn't matter.
+    """One SHA-256 over the names and contents of all files in a folder, as 64 hex digits: that of :func:`list_hashes`.
 
     Raises:
         DataError: If the folder is missing, holds no file, or a file can't be read.
     """
+    return hashlib.sha256(list_hashes(path).encode()).hexdigest()
+
+
+def list_hashes(path: str | Path) -> str:
+    """The files of a folder with their SHA-256, one a line and sorted by name, as ``sha256sum --check`` reads them.
+
+    Hidden files and folders (locks, temporary files) are left out; the order in which the disk lists files doesn't matter.
+
+    Raises:
+        DataError: If the folder is missing, holds no file, or a file can't be read or has a name that makes lines ambiguous.
+    """
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{path} is not a folder")
-    digest = hashlib.sha256()
-    count = 0
-    for name in sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()):
-        if any(part.startswith(".") for part in name.split("/")):
-            continue
-        digest.update(f"{sha256_file(folder / name)}  {name}\n".encode())
-        count += 1
-    if count == 0:
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    if not names:
         raise DataError(f"{path} holds no files")
-    return digest.hexdigest()
+    bad = next((name for name in names if _UNWRITABLE.search(name)), None)
+    if bad is not None:
+        raise DataError(f"{path} holds a file whose name can't be listed because of a control character, {bad!r}; rename it")
+    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
 
 
 def _remove(path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.errors import DataError, RunError
-from align.io import atomic_path, atomic_write, read_json, sha256_file, sha256_folder, to_jsonable, write_json
+from align.io import atomic_path, atomic_write, list_hashes, read_json, sha256_file, sha256_folder, to_jsonable, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -180,3 +180,14 @@ def test_sha256_folder_refuses_an_empty_or_missing_one(tmp_path: Path) -> None:
         sha256_folder(tmp_path / "none")
     with pytest.raises(DataError, match="holds no files"):
         sha256_folder(tmp_path)
+
+
+def test_the_list_of_a_folder_is_what_sha256sum_writes_and_has_one_meaning(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "base", {"b.txt": "2", "a é.txt": "1"})
+    one, two = (hashlib.sha256(text).hexdigest() for text in (b"1", b"2"))
+    assert list_hashes(folder) == f"{one}  a é.txt\n{two}  b.txt\n"
+    assert sha256_folder(folder) == hashlib.sha256(list_hashes(folder).encode()).hexdigest()
+    # One file whose name looks like a second line would have the hash of two files.
+    (folder / f"x\n{two}  y").write_text("1")
+    with pytest.raises(DataError, match="control character"):
+        list_hashes(folder)
