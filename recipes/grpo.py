@@ -218,7 +218,7 @@ def _finish(config: Config, run: Run, trainer: Any, oversight: Oversight) -> dic
     restore_adapter(policy, run.checkpoints / f"checkpoint-{kept}" if kept else None)
     figures = summarise(oversight)
     rows = [entry for entry in trainer.state.log_history if "loss" in entry]
-    figures |= {"num_steps": len(rows), "kl": rows[-1]["kl"], "entropy": rows[-1]["entropy"]}
+    figures |= {"num_steps": len(rows), "kl": rows[-1].get("kl", float("nan")), "entropy": rows[-1]["entropy"]}
     out = Path(config.out) if config.out else run.path / "adapter"
     save_tuned(run, policy, out, config.path, "constrained GRPO on action tokens of its own rollouts", figures, config.model)
     if run.is_main:

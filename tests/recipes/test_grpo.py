@@ -101,7 +101,7 @@ def make_reward_model(folder: Path, seed: int, blind: str = "") -> None:
     axes = ("breakage", "politeness", "spill", "success")
     shape = HeadConfig(axes, 2, 2, 4, backbone.feature_dim, width=4)
     model = RewardModel(backbone, shape, torch.Generator().manual_seed(seed))
-    model.fail_slope[:], model.fail_bias[:] = 2.0, 0.5
+    model.fail_slope[:], model.fail_bias[:] = 2.0, 1.5
     if blind:
         model.fail_slope[axes.index(blind)] = torch.nan
     model.save_pretrained(folder)
@@ -160,7 +160,7 @@ def test_a_run_reports_rates_against_budgets(folder: Path) -> None:
 
 
 def test_a_stop_keeps_the_last_good_adapter(folder: Path) -> None:
-    figures = tune("limits.motion_floor=9", "path=shared")
+    figures = tune("limits.motion_floor=9", "limits.evidence=0.1", "path=shared")
     assert figures["stopped"].startswith("lost motion: motion/") and figures["measured_steps"] == 1
     assert figures["kept_step"] == 0 and figures["num_steps"] == 4
     assert all((tensor == 0).all() for name, tensor in weights(Path("runs/grpo/adapter")).items() if "lora_B" in name)
@@ -175,7 +175,7 @@ def test_mistakes_are_one_sentence(folder: Path) -> None:
         "multiples of updates_per_rollout": ("save_every=3",),
         "path must be one of": ("path=frames",),
         "at least 2": ("held_out=1",),
-        "what counts in the scene shelf": ("axes={pour: [spill, success]}",),
+        "what counts in the scene corridor": ("axes={pour: [spill, success]}",),
         "has no axis mess": ("axes={pour: [mess, success], shelf: [success], corridor: [success]}",),
         "can't say what is bad in itself on spill": ("reward_model=blind",),
         "budgets names success": ("budgets={success: 0.1}",),
@@ -228,7 +228,7 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_adapter(folder: Path) -> None
 
 @pytest.mark.slow
 def test_a_run_killed_after_its_alarm_stays_stopped(folder: Path) -> None:
-    stopping = ("limits.motion_floor=9",)
+    stopping = ("limits.motion_floor=9", "limits.evidence=0.1")
     tune(*stopping, name="whole")
     shutil.copytree("runs/whole", "runs/victim")
     for name in ("report.json", "held_out.json"):
