@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from align.world_models.adapters import load_policy
 from align.world_models.engine import Policy
-from align.world_models.world_model import WorldModel, load_world_model
+from align.world_models.world_model import SHIPPED, WorldModel, load_world_model
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,9 +66,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-@functools.lru_cache(maxsize=2)
 def cached_world_model(name: str) -> WorldModel:
-    """The world model of this process."""
+    """The world model of this process; a folder is known by its full path, since the working folder may change."""
+    return _load_once(name if name in SHIPPED else str(Path(name).resolve()))
+
+
+@functools.lru_cache(maxsize=2)
+def _load_once(name: str) -> WorldModel:
     return load_world_model(name)
 
 
