@@ -193,7 +193,6 @@ def _dpo(config: Config) -> dict[str, Any]:
     from trl import DPOTrainer
 
     from align.tuning.dpo import BehaviourDPOTrainer
-    from align.tuning.policy import id_tokenizer
 
     class Stock(DPOTrainer):
         """TRL's trainer; only told that rows are token ids already."""
@@ -218,7 +217,8 @@ def _make_trainer(kind: Any, config: Config, folder: str, *, frames: bool) -> An
     import torch
     from trl import DPOConfig
 
-    from align.tuning.dpo import BehaviourCollator, id_tokenizer, preference_rows
+    from align.tuning.dpo import BehaviourCollator, preference_rows
+    from align.tuning.policy import id_tokenizer
     from align.world_models.adapters import add_lora
     from align.world_models.pool import cached_world_model
 
