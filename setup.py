@@ -81,9 +81,9 @@ setup(
         "align": [
             "world_models/household/*.safetensors",
             "world_models/household/*.json",
-            "preferences/migrations/**/*.py",
-            "preferences/migrations/**/*.mako",
-            "preferences/migrations/*.ini",
+            "preferences/storage/migrations/**/*.py",
+            "preferences/storage/migrations/**/*.mako",
+            "preferences/storage/migrations/*.ini",
             "audit/**/*.jinja",
             "audit/**/*.html",
         ],

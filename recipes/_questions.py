@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align.preferences.pairing import select_pairs
-from align.preferences.schema import Pair, Vote
+from align.preferences.votes.schema import Pair, Vote
 from reward_models.acquisition import compute_information_gain, compute_predictive_gain
 from reward_models.linear import draw_priors, fit_votes
 from reward_models.ties import VOTE_CLASSES, davidson_log_probs

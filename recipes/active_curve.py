@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from align.preferences.schema import Pair
+    from align.preferences.votes.schema import Pair
     from align.video.folder import ClipFolder
     from recipes._questions import Problem
 

@@ -51,8 +51,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.errors import ConfigError, DataError
     from align.preferences.annotators import CROWDS, cast_votes, make_annotators
     from align.preferences.pairing import make_pairs, thin_axes
-    from align.preferences.schema import Pair, write_votes
-    from align.preferences.tables import parse_rows, read_rows
+    from align.preferences.votes.schema import Pair, write_votes
+    from align.preferences.votes.tables import parse_rows, read_rows
     from align.video.folder import load_clip_folder
     from align.world_models.world_model import SHIPPED
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from align.preferences.schema import Vote
+    from align.preferences.votes.schema import Vote
     from align.video.folder import ClipFolder
     from align.world_models.base import TokenWorldModel
     from align.world_models.world_model import WorldModel
@@ -108,7 +108,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
 
 
 def _effective_votes(config: Config) -> list[Vote]:
-    from align.preferences.schema import effective_votes, read_votes
+    from align.preferences.votes.schema import effective_votes, read_votes
 
     return list(effective_votes(read_votes(Path(config.votes))))
 
@@ -151,7 +151,7 @@ def _pairs(config: Config, run: Run, folder: ClipFolder) -> tuple[list[tuple[int
 
 def _scene_axes(config: Config, folder: ClipFolder) -> dict[str, list[str]]:
     """Scene to the axes that people were asked about there."""
-    from align.preferences.schema import read_votes
+    from align.preferences.votes.schema import read_votes
 
     scene_of = dict(zip(folder.table["rollout_id"], folder.table["scene"], strict=True))
     asked: dict[str, set[str]] = {}

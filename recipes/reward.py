@@ -37,7 +37,7 @@ class Config:
 
 def main(config: Config, run: Run) -> dict[str, Any]:
     """Write the reward model; returns how well it predicts votes that its members did not see."""
-    from align.preferences.schema import effective_votes, read_votes
+    from align.preferences.votes.schema import effective_votes, read_votes
     from align.video.folder import load_clip_folder
     from align.world_models.pool import cached_world_model
     from reward_models.backbones import build_backbone

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recipes._run import Run
 
 if TYPE_CHECKING:
-    from align.preferences.schema import Vote
+    from align.preferences.votes.schema import Vote
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _merge_rollouts(before: str, new: str, out: Path) -> str:
 
 
 def _merge_votes(before: str, new: str, out: Path) -> str:
-    from align.preferences.schema import read_votes, write_votes
+    from align.preferences.votes.schema import read_votes, write_votes
 
     if not before:
         return new

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recipes._run import Run
 
 if TYPE_CHECKING:
-    from align.preferences.schema import Pair
+    from align.preferences.votes.schema import Pair
     from align.video.folder import ClipFolder
 
 
@@ -55,7 +55,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
 
     from align.errors import ConfigError, DataError
     from align.io import read_json
-    from align.preferences.schema import Pair
+    from align.preferences.votes.schema import Pair
 
     if not config.out and not config.db:
         raise ConfigError("out and db are both empty; give a pairs file to write, a label database to fill, or both")
@@ -112,8 +112,8 @@ def _asked(config: Config) -> set[tuple[frozenset[str], str]]:
     from itertools import combinations
 
     from align.preferences.campaign import Campaign
-    from align.preferences.schema import read_votes
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
+    from align.preferences.votes.schema import read_votes
 
     votes = read_votes(Path(config.votes)) if config.votes else []
     queued = set()
@@ -153,8 +153,8 @@ def _gains(config: Config, run: Run, folder: ClipFolder, questions: list[Pair]) 
 
 
 def _write_pairs(config: Config, questions: list[tuple[Pair, float]]) -> None:
-    from align.preferences.schema import Pair
-    from align.preferences.tables import write_rows
+    from align.preferences.votes.schema import Pair
+    from align.preferences.votes.tables import write_rows
     from reward_models.acquisition import join_questions
 
     write_rows(Path(config.out), join_questions([pair for pair, _ in questions]), Pair)
@@ -163,7 +163,7 @@ def _write_pairs(config: Config, questions: list[tuple[Pair, float]]) -> None:
 def _add_tasks(config: Config, questions: list[tuple[Pair, float]]) -> int:
     """Queue the pairs; active ones carry their gain as priority. Doing it again adds nothing."""
     from align.preferences.campaign import Campaign, Task
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
     from reward_models.acquisition import join_questions
 
     gain_of = {(pair.pair_id, pair.axes[0]): gain for pair, gain in questions}

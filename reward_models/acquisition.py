@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from align.errors import DataError
-from align.preferences.schema import Pair
+from align.preferences.votes.schema import Pair
 from reward_models.model import RewardModel, Scores
 from reward_models.ties import TIE_MODELS
 

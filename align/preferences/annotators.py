@@ -27,7 +27,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from align.preferences.schema import Pair, Vote, VoteChoice
+from align.preferences.votes.schema import Pair, Vote, VoteChoice
 from align.types import SUCCESS_AXIS
 
 Float64 = NDArray[np.float64]

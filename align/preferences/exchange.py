@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from align.preferences import marks
-from align.preferences.schema import (
+from align.preferences.campaign import marks
+from align.preferences.storage.store import LabelStore
+from align.preferences.votes.schema import (
     Breakpoint,
     Flag,
     Judgement,
@@ -20,8 +21,7 @@ from align.preferences.schema import (
     effective_breakpoints,
     effective_votes,
 )
-from align.preferences.store import LabelStore
-from align.preferences.tables import parse_rows, read_rows
+from align.preferences.votes.tables import parse_rows, read_rows
 
 Rows = Sequence[Any]
 

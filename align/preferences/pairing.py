@@ -6,7 +6,6 @@ what truly happened leaks the answer into the labels.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from align.errors import DataError
-from align.preferences.schema import Pair, Selection
+from align.preferences.votes.fields import pair_id_of
+from align.preferences.votes.schema import Pair, Selection
 
 COLUMNS = ("rollout_id", "context_id", "scene", "file_name", "sha256")
 """All that is read of a rollouts table."""
@@ -154,12 +154,6 @@ def select_pairs(
         raise DataError(f"{num_pairs} pairs were asked for, but the candidates give only {len(chosen)}; make more rollouts")
     picked = [candidates[index].model_copy(update={"selection": selection}) for index, selection in chosen.items()]
     return [picked[index] for index in rng.permutation(len(picked))]
-
-
-def pair_id_of(context_id: str, rollout_a: str, rollout_b: str) -> str:
-    """The id of a pair; the same two rollouts the other way round are another id."""
-    digest = hashlib.sha256("\n".join((context_id, rollout_a, rollout_b)).encode()).hexdigest()
-    return f"pair-{digest[:20]}"
 
 
 def _checked_table(rollouts: pd.DataFrame) -> pd.DataFrame:

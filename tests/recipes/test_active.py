@@ -59,7 +59,7 @@ SELECT = ("rollouts=dreams", "reward_model=reward", "votes=votes.parquet", "budg
 
 def test_a_reward_model_and_an_adapter_say_what_they_learned_from(folder: Path) -> None:
     from align.io import sha256_folder
-    from align.preferences.schema import effective_votes, read_votes
+    from align.preferences.votes.schema import effective_votes, read_votes
 
     used = read_json("reward/votes_used.json")
     assert used == sorted(vote.vote_id for vote in effective_votes(read_votes("votes.parquet"))) and len(used) > 20
@@ -74,7 +74,7 @@ def test_a_reward_model_and_an_adapter_say_what_they_learned_from(folder: Path) 
 
 
 def test_selected_questions_can_be_annotated_and_dont_repeat(folder: Path) -> None:
-    from align.preferences.schema import read_votes
+    from align.preferences.votes.schema import read_votes
 
     report = run("select", *SELECT, "out=pairs.jsonl")
     assert report["num_questions"] == 20 and report["selection"] == {"random": 4, "active": 16}
@@ -92,7 +92,7 @@ def test_selected_questions_can_be_annotated_and_dont_repeat(folder: Path) -> No
 
 def test_a_database_gets_tasks_with_priorities_and_is_asked_what_it_has(folder: Path) -> None:
     from align.preferences.campaign import Campaign
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
 
     first = run("select", *SELECT, "db=sqlite:///labels.db")
     with LabelStore("sqlite:///labels.db") as store:
@@ -111,7 +111,7 @@ def test_a_database_gets_tasks_with_priorities_and_is_asked_what_it_has(folder: 
 
 def test_a_selection_that_was_cut_off_goes_on_with_the_same_questions(folder: Path) -> None:
     from align.preferences.campaign import Campaign
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
 
     wishes = (*SELECT, "db=sqlite:///labels.db", "out=pairs.jsonl")
     run("select", *wishes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from align.preferences.schema import Pair, Vote
+from align.preferences.votes.schema import Pair, Vote
 from recipes._questions import ARMS, Options, Problem, play
 
 OPTIONS = Options((8, 12, 18, 27, 40), num_members=8)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.errors import DataError
-from align.preferences.schema import Pair
+from align.preferences.votes.schema import Pair
 from reward_models.acquisition import (
     as_questions,
     compute_information_gain,

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from align.preferences.campaign import Campaign
-from align.preferences.store import LabelStore
+from align.preferences.storage.store import LabelStore
 from align.video.writer import ClipFolderWriter
 from ui.cli.main import app
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from align.preferences.schema import Vote, read_judgements, read_votes, write_votes
-from align.preferences.store import DEFAULT_URL, LabelStore
+from align.preferences.storage.store import DEFAULT_URL, LabelStore
+from align.preferences.votes.schema import Vote, read_judgements, read_votes, write_votes
 from align.video.writer import ClipFolderWriter
 from ui.cli import votes as votes_cli
 from ui.cli.main import app

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from align.preferences.accounts import Accounts
 from align.preferences.campaign import Answer, Break, Campaign, Settings, Submission, Task
-from align.preferences.mapping import BUILT_IN
-from align.preferences.schema import Breakpoint, Flag, Judgement, read_votes
-from align.preferences.store import LabelStore
-from align.preferences.tables import parse_rows, read_rows
+from align.preferences.storage.store import LabelStore
+from align.preferences.votes.mapping import BUILT_IN
+from align.preferences.votes.schema import Breakpoint, Flag, Judgement, read_votes
+from align.preferences.votes.tables import parse_rows, read_rows
 from ui.cli import votes as votes_cli
 from ui.cli.main import app
 

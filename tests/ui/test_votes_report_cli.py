@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from align.preferences.campaign import Campaign, Task
-from align.preferences.schema import Judgement, Vote, write_votes
-from align.preferences.store import DEFAULT_URL, LabelStore
+from align.preferences.storage.store import DEFAULT_URL, LabelStore
+from align.preferences.votes.schema import Judgement, Vote, write_votes
 from ui.cli import _votes_report
 from ui.cli.main import app
 

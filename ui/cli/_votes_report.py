@@ -32,7 +32,7 @@ def report_votes(
     """
     from rich.console import Console
 
-    from align.preferences.report import votes_report
+    from align.preferences.statistics.report import votes_report
     from ui.cli._votes_tables import print_report
 
     if kind is not None and "://" in source:
@@ -57,8 +57,8 @@ def _read_file(path: Path, kind: Kind) -> dict[str, Any]:
 
 def _read_database(url: str) -> dict[str, Any]:
     from align.preferences.campaign import Campaign
-    from align.preferences.gold import known_answers
-    from align.preferences.store import LabelStore
+    from align.preferences.campaign.gold import known_answers
+    from align.preferences.storage.store import LabelStore
 
     with LabelStore(existing_database(url)) as store:
         campaign = Campaign(store)

@@ -14,7 +14,7 @@ STATUS_STYLES = {"flagged": "bold red", "watch": "yellow", "fine": "green", "too
 
 
 def print_report(report: Mapping[str, Any], console: Any) -> None:
-    """Print a report of ``align.preferences.report.votes_report``."""
+    """Print a report of ``align.preferences.statistics.report.votes_report``."""
     console.print(_headline(report), highlight=False)
     axes = report["axes"]
     _print_axes(console, axes)

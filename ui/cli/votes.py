@@ -22,7 +22,7 @@ AxisOption = Annotated[list[str] | None, typer.Option("--axis", help="Only this 
 
 
 class Format(StrEnum):
-    """Formats of others that need no mapping file; the keys of ``align.preferences.mapping.BUILT_IN``."""
+    """Formats of others that need no mapping file; the keys of ``align.preferences.votes.mapping.BUILT_IN``."""
 
     videoalign = "videoalign"
 
@@ -57,7 +57,7 @@ def import_votes(
     without a value in the column "simulated" are taken as human.
     """
     from align.preferences.exchange import KINDS
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
 
     if mapping is not None and format_ is not None:
         raise ValueError("give --mapping or --format, not both")
@@ -91,8 +91,8 @@ def _read_own(source: Path, kind: Kind | None) -> _Read:
 
 
 def _read_foreign(source: Path, kind: Kind | None, mapping: str | Path, settings: list[str]) -> _Read:
-    from align.preferences.mapped import read_mapped
-    from align.preferences.mapping import read_mapping
+    from align.preferences.votes.mapped import read_mapped
+    from align.preferences.votes.mapping import read_mapping
 
     bad = [text for text in settings if not text.partition("=")[0].strip() or "=" not in text]
     if bad:
@@ -129,8 +129,8 @@ def export_votes(
     A text in a CSV that a spreadsheet would run as a formula gets an apostrophe before it; importing takes it away again.
     """
     from align.preferences.exchange import KINDS
-    from align.preferences.store import LabelStore
-    from align.preferences.tables import write_rows
+    from align.preferences.storage.store import LabelStore
+    from align.preferences.votes.tables import write_rows
 
     preferences = (choice is not None or rollouts is not None) and format_ is None
     chosen = KINDS[kind]
@@ -163,7 +163,7 @@ def _check_export(dest: Path, kind: Kind, overwrite: bool, preferences: bool) ->
 
 
 def _export_preferences(votes: list[Any], dest: Path, choice: Choice, rollouts: Path | None, prompt_tokens: int) -> None:
-    from align.preferences.export import add_tokens, preference_rows, save_preferences
+    from align.preferences.votes.export import add_tokens, preference_rows, save_preferences
 
     rows = preference_rows(votes, choice.value)
     if rollouts is not None:
@@ -173,7 +173,7 @@ def _export_preferences(votes: list[Any], dest: Path, choice: Choice, rollouts: 
 
 
 def _export_wide(votes: list[Any], dest: Path, rollouts: Path | None) -> None:
-    from align.preferences.wide import ClipFacts, wide_rows, write_wide
+    from align.preferences.votes.wide import ClipFacts, wide_rows, write_wide
 
     clips = None
     if rollouts is not None:

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from align.preferences.accounts import Account, Accounts
 from align.preferences.campaign import Campaign
-from align.preferences.overview import count_queue, count_rows, list_people, standing_flags
-from align.preferences.store import LabelStore
+from align.preferences.campaign.overview import count_queue, count_rows, list_people, standing_flags
+from align.preferences.storage.store import LabelStore
 from ui.web import (
     admin_agreement,
     admin_assignment,

@@ -10,7 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from align.preferences.accounts import Account
-from align.preferences.alpha import NO_RATINGS
+from align.preferences.statistics.alpha import NO_RATINGS
 from ui.web.desk import Desk
 from ui.web.markup import badge, figure, join, section, show_interval, show_number, table, unbroken
 from ui.web.plots import Estimate, draw_forest, draw_lines

@@ -9,8 +9,8 @@ import gradio as gr
 
 from align.errors import NotFound
 from align.preferences.accounts import Account
-from align.preferences.campaign_schema import AxisSetting, Settings, parse
-from align.preferences.overview import count_axes
+from align.preferences.campaign.overview import count_axes
+from align.preferences.campaign.schema import AxisSetting, Settings, parse
 from align.preferences.pairing import MIN_RANDOM_SHARE
 from ui.web.desk import ROW_BUTTONS, Desk, bind
 from ui.web.markup import badge, button, notice, section, table

@@ -9,8 +9,8 @@ import gradio as gr
 from markupsafe import Markup
 
 from align.preferences.accounts import Account
+from align.preferences.campaign.overview import count_rows
 from align.preferences.exchange import KINDS
-from align.preferences.overview import count_rows
 from ui.web.desk import Desk
 from ui.web.exports import FORMATS
 from ui.web.markup import join, section, table

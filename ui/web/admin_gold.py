@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from align.errors import DataError
 from align.preferences.accounts import Account
-from align.preferences.gold import (
+from align.preferences.campaign.gold import (
     Agreed,
     Check,
     correct_gold,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from align.errors import NotFound
 from align.preferences.accounts import Account
-from align.preferences.overview import list_guidelines
+from align.preferences.campaign.overview import list_guidelines
 from ui.web.api import render_markdown
 from ui.web.desk import ROW_BUTTONS, Desk, bind
 from ui.web.markup import button, notice, section, show_moment, table

@@ -9,10 +9,9 @@ import gradio as gr
 from markupsafe import Markup
 
 from align.errors import DataError, GptsimError, NotFound
-from align.preferences.account_rows import Account, Invitation, Role, clean_name
-from align.preferences.accounts import INVITATION_S
-from align.preferences.overview import Person, list_people
-from align.preferences.withdrawal import AffectedModel, affected_models
+from align.preferences.accounts import INVITATION_S, Account, Invitation, Role, clean_name
+from align.preferences.campaign.overview import Person, list_people
+from align.preferences.campaign.withdrawal import AffectedModel, affected_models
 from ui.web.desk import ROW_BUTTONS, Desk, bind
 from ui.web.markup import badge, button, join, notice, section, show_age, show_moment, table
 

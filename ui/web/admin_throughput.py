@@ -10,8 +10,8 @@ import gradio as gr
 from markupsafe import Markup
 
 from align.preferences.accounts import Account
-from align.preferences.overview import DAY, HOUR, count_answers, count_queue, list_people, standing_flags
-from align.preferences.schema import Flag
+from align.preferences.campaign.overview import DAY, HOUR, count_answers, count_queue, list_people, standing_flags
+from align.preferences.votes.schema import Flag
 from ui.web.desk import Desk
 from ui.web.markup import badge, facts, figure, join, section, show_age, table
 from ui.web.plots import draw_bars

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from markdown_it import MarkdownIt
 from pydantic import BaseModel, ConfigDict, Field
 
-from align.preferences.campaign_schema import FlagRequest, Lease, ShortId, Submission
+from align.preferences.campaign.schema import FlagRequest, Lease, ShortId, Submission
 from ui.web.state import AccountOf, State, StateOf
 
 router = APIRouter(prefix="/api")

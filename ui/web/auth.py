@@ -10,8 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from align.errors import Forbidden, GptsimError, TooManyAttempts
-from align.preferences.account_rows import SESSION_S
-from align.preferences.accounts import Account
+from align.preferences.accounts import SESSION_S, Account
 from ui.web.state import COOKIE, State, StateOf
 from ui.web.statuses import status_of
 

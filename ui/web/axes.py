@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.errors import DataError
-from align.preferences.campaign_schema import AxisSetting
+from align.preferences.campaign.schema import AxisSetting
 from align.scenes import SCENES
 from align.types import SUCCESS_AXIS
 

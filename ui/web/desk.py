@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from align.errors import GptsimError
 from align.preferences.accounts import Account, Accounts
 from align.preferences.campaign import Campaign
-from align.preferences.store import LabelStore
+from align.preferences.storage.store import LabelStore
 from ui.web.markup import notice
 from ui.web.media import Media
 from ui.web.standing import Statistics

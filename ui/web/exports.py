@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from align.errors import Forbidden, NotFound
 from align.preferences.exchange import KINDS
-from align.preferences.tables import write_rows
+from align.preferences.votes.tables import write_rows
 from ui.web.state import AccountOf, State, StateOf
 
 CHUNK = 1 << 16

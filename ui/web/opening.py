@@ -9,8 +9,8 @@ from typing import Any
 from align.errors import DataError
 from align.preferences.accounts import Accounts
 from align.preferences.campaign import Campaign
-from align.preferences.campaign_schema import Settings
-from align.preferences.store import LabelStore
+from align.preferences.campaign.schema import Settings
+from align.preferences.storage.store import LabelStore
 from ui.web.axes import plan_axes
 from ui.web.clips import Progress, open_clips
 from ui.web.media import Media

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.preferences.campaign import Campaign
-from align.preferences.gold import known_answers
-from align.preferences.habits import Gold
-from align.preferences.overview import Rows, count_rows
-from align.preferences.report import votes_report
-from align.preferences.store import LabelStore
+from align.preferences.campaign.gold import known_answers
+from align.preferences.campaign.overview import Rows, count_rows
+from align.preferences.statistics.habits import Gold
+from align.preferences.statistics.report import votes_report
+from align.preferences.storage.store import LabelStore
 
 
 @dataclass(frozen=True)

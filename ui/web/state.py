@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from align.preferences.accounts import Account, Accounts
 from align.preferences.campaign import Campaign
-from align.preferences.store import LabelStore
+from align.preferences.storage.store import LabelStore
 from ui.web.media import Media
 
 COOKIE = "gptsim_session"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from align.errors import DataError
-from align.preferences.campaign_schema import Task
+from align.preferences.campaign.schema import Task
 from align.preferences.pairing import candidate_pairs
-from align.preferences.schema import Pair, Selection
+from align.preferences.votes.schema import Pair, Selection
 from ui.web.axes import Plan
 from ui.web.media import ClipInfo
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from align.audit.statistics import Rate
-from align.preferences.reliability import holm
+from align.preferences.statistics.reliability import holm
 
 Status = Literal["found", "not found", "cannot tell"]
 LEVEL = 0.05

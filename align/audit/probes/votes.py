@@ -20,8 +20,8 @@ from align.audit.probes.base import LEVEL, Finding, Probe
 from align.audit.probes.pairs import sign_flip_p_value
 from align.audit.probes.standards import Excess, compute_excesses
 from align.audit.statistics import Rate, mean_interval
-from align.preferences.agreement import Rated, comparable_votes
-from align.preferences.schema import Judgement, Vote
+from align.preferences.statistics.agreement import Rated, comparable_votes
+from align.preferences.votes.schema import Judgement, Vote
 
 PROBE = Probe(
     name="votes",

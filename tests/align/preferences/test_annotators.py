@@ -8,7 +8,7 @@ import pytest
 
 from align.preferences.annotators import SimulatedAnnotator, cast_votes, make_annotators
 from align.preferences.pairing import make_pairs
-from align.preferences.schema import Pair, check_votes
+from align.preferences.votes.schema import Pair, check_votes
 
 PAIRS = [
     Pair(pair_id=f"p{i}", context_id=f"c{i}", rollout_a=f"x{i}", rollout_b=f"y{i}", selection="random") for i in range(400)

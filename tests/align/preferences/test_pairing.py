@@ -9,7 +9,7 @@ import pytest
 
 from align.errors import DataError
 from align.preferences.pairing import candidate_pairs, make_pairs, select_pairs, thin_axes
-from align.preferences.schema import Pair
+from align.preferences.votes.schema import Pair
 
 
 def as_sets(pairs: list[Pair]) -> set[frozenset[str]]:

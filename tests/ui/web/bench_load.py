@@ -238,7 +238,7 @@ def database(url: str, folder: Path) -> Iterator[str]:
 def make_labelers(db_url: str, count: int) -> list[str]:
     """Accounts that are signed in; returns their sessions."""
     from align.preferences.accounts import Accounts
-    from align.preferences.store import LabelStore
+    from align.preferences.storage.store import LabelStore
 
     with LabelStore(db_url) as store:
         accounts = Accounts(store)
@@ -249,9 +249,9 @@ def make_labelers(db_url: str, count: int) -> list[str]:
 
 def count_losses(db_url: str, seen: Seen, plan: Plan) -> dict[str, int]:
     """What was acknowledged and isn't there, what is there twice, and tasks that too many have answered."""
-    from align.preferences.campaign_tables import LEASES, SUBMISSIONS, TASKS
-    from align.preferences.schema import effective_votes
-    from align.preferences.store import VOTES, LabelStore
+    from align.preferences.storage.campaign_tables import LEASES, SUBMISSIONS, TASKS
+    from align.preferences.storage.store import VOTES, LabelStore
+    from align.preferences.votes.schema import effective_votes
 
     with LabelStore(db_url) as store, store.engine.connect() as connection:
         stored = set(connection.execute(select(SUBMISSIONS.c.submission_id)).scalars())

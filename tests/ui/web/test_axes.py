@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from align.errors import DataError
-from align.preferences.campaign_schema import AxisSetting
+from align.preferences.campaign.schema import AxisSetting
 from ui.web.axes import plan_axes
 
 

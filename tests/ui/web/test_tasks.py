@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from align.errors import DataError
-from align.preferences.campaign_schema import Task
+from align.preferences.campaign.schema import Task
 from align.preferences.pairing import candidate_pairs
 from ui.web.axes import plan_axes
 from ui.web.media import ClipInfo

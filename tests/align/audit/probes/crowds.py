@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from align.preferences.annotators import SimulatedAnnotator, cast_votes, make_annotators
-from align.preferences.schema import Pair, Vote, VoteChoice
+from align.preferences.votes.schema import Pair, Vote, VoteChoice
 
 UNSAFE = {"a": 0.26, "b": 0.53}
 """How often a rollout of each group ends badly: the household's base model, which makes honest standards look biased."""

@@ -10,7 +10,7 @@ import pytest
 
 from align.preferences.accounts import Accounts
 from align.preferences.campaign import AxisSetting, Campaign, Settings, Submission, Task
-from align.preferences.store import LabelStore
+from align.preferences.storage.store import LabelStore
 from ui.web.desk import Desk
 
 EVIL = "<img src=x onerror=alert(1)>"

@@ -14,8 +14,8 @@ import pytest
 
 from align.errors import DataError, NotFound
 from align.preferences.campaign import AxisSetting
-from align.preferences.pairing import pair_id_of
-from align.preferences.schema import Breakpoint, Judgement, Vote, read_votes
+from align.preferences.votes.fields import pair_id_of
+from align.preferences.votes.schema import Breakpoint, Judgement, Vote, read_votes
 from ui.web import admin, admin_agreement, admin_assignment, admin_gold, admin_guideline, admin_people, admin_throughput
 from ui.web.desk import Desk
 from ui.web.standing import Statistics

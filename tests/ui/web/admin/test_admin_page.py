@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from align.preferences.campaign import Answer, Break, Submission
-from align.preferences.schema import read_votes
+from align.preferences.votes.schema import read_votes
 from ui.web import admin
 
 AXES = ("spill=Which one spills less?", "care=Which one takes more care?")

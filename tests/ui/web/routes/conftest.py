@@ -43,8 +43,8 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cheap_passwords() -> Iterator[None]:
     """Hashes that cost nothing; what a real one costs is tested where passwords are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("align.preferences.passwords.LOG2_N", 4)
-        patch.setattr("align.preferences.passwords.P", 1)
+        patch.setattr("align.preferences.accounts.passwords.LOG2_N", 4)
+        patch.setattr("align.preferences.accounts.passwords.P", 1)
         yield
 
 
