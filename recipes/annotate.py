@@ -31,8 +31,8 @@ class Config:
         }
     )
     """What is asked about each scene, the most important axis first."""
-    others_every: int = 3
-    """A scene's first axis is asked of every pair, its other axes of every third."""
+    others_every: int = 2
+    """A scene's first axis is asked of every pair, its other axes of every second."""
     labeller: str = ""
     """Outcome judge that stands in for eyes; empty is the one that ships."""
     pairs: str = ""
