@@ -147,7 +147,24 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+def find_barriers(page: Any) -> list[dict[str, str]]:
+    """What axe-core finds wrong with a page: rule ``id``, ``impact`` and the ``html`` of the first element.
+
+    Started and then waited for: an evaluation by itself has no time limit, and a page that is stuck would hold up everything.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.evaluate(f"{axe.axe_script}; undefined")
+    page.evaluate(
+        """() => { window.barriers = null; axe.run({ resultTypes: ['violations'] }).then(
+          ({ violations }) => violations.map(({ id, impact, nodes }) => ({ id, impact, html: nodes[0].html.slice(0, 150) })),
+          (error) => [{ id: 'axe failed', impact: 'critical', html: String(error) }],
+        ).then((found) => { window.barriers = found; }); }"""
+    )
+    found = page.wait_for_function("window.barriers", timeout=60_000)
+    return list(found.json_value())
+
+
 @pytest.fixture(scope="session")
 def web() -> Any:
     """The functions of this file, for tests: test modules can't import each other."""
-    return SimpleNamespace(make_rollouts=make_rollouts, serve_app=serve_app)
+    return SimpleNamespace(make_rollouts=make_rollouts, serve_app=serve_app, find_barriers=find_barriers)
