@@ -70,8 +70,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     else:
         most = max(len(axes) for axes in config.axes.values())
         num_pairs = max(1, config.budget * config.others_every // (config.others_every + most - 1))
-        # two pairs a context are there at most; what is left of the budget buys second opinions
-        num_pairs = min(num_pairs, 2 * table["context_id"].nunique())
+        # two pairs a context are there at most, of two clips only one; what is left of the budget buys second opinions
+        num_pairs = min(num_pairs, sum(min(2, count * (count - 1) // 2) for count in table["context_id"].value_counts()))
         pairs = thin_axes(make_pairs(table, num_pairs, config.axes, config.seed), config.others_every)
     judge = OutcomeJudge.load(Path(config.labeller) if config.labeller else SHIPPED["household"] / "labeller")
     needed = sorted({name for pair in pairs for name in (pair.rollout_a, pair.rollout_b)})
