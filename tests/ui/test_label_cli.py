@@ -164,6 +164,8 @@ def test_a_port_that_is_taken_is_told_before_any_work(tmp_path: Path, served: li
         (["rollouts", "--overlap", "0"], 3, "overlap"),
         (["rollouts", "--port", "70000"], 3, "port"),
         (["rollouts", "--axis", "=Which?"], 5, "an axis has no name"),
+        (["rollouts", "--public-url", "label.example.org"], 3, "public_url must be like https://label.example.org"),
+        (["rollouts", "--public-url", "https://example.org/label"], 3, "with nothing behind the host"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(
@@ -183,6 +185,13 @@ def test_what_is_wrong_is_told_in_a_sentence(
     assert sentence in result.output
     assert "Traceback" not in result.output
     assert served == []
+
+
+@pytest.mark.parametrize("folder", ["nothing", "empty"])
+def test_a_mistyped_folder_leaves_no_database(tmp_path: Path, served: list[Any], folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    assert label(tmp_path, tmp_path / folder).exit_code == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, rollouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,20 @@ def test_a_file_is_reported_on_for_people(file: Path) -> None:
     assert "lefty flagged" in output
 
 
+def test_a_few_parts_are_ranked_one_by_one(tmp_path: Path) -> None:
+    rows = []
+    for number, (context, choice) in enumerate([("c", "a"), ("c", "b"), ("c", "a"), ("c", "tie"), ("d", "a"), ("d", "a")]):
+        ids = {"pair_id": context, "context_id": context, "rollout_a": f"{context}1", "rollout_b": f"{context}2"}
+        row = {"vote_id": f"v{number}", **ids, "axis": "spill", "vote": choice, "annotator_id": f"ann{number}"}
+        rows.append(Vote.model_validate(row))
+    write_votes(tmp_path / "votes.csv", rows)
+    output = run(tmp_path / "votes.csv")
+    assert "2 parts that nobody compared with each other: {c1, c2}; {d1, d2}" in output
+    first, second = output.split("part 1 on its own")[1].split("part 2 on its own")
+    assert "ties: log nu" in first and "4 comparisons" in first
+    assert "no ranking: d1 always won" in second and "2 comparisons" in second
+
+
 def test_and_for_machines(file: Path, tmp_path: Path) -> None:
     run(file, "--json", tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_text())

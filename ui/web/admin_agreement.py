@@ -114,9 +114,11 @@ def _cell(figures: Figures) -> Markup:
 
 def _forest(title: str, rows: Sequence[Estimate], label: str, guides: dict[float, str], whole: bool = True) -> Markup:
     """A plot of at most ``MAX_DRAWN`` rows, and the same in words; ``whole`` shows 0 to 1 at least."""
+    left_out = Markup("<p>The first {} of {} are drawn; the table has all.</p>").format(MAX_DRAWN, len(rows))
+    about = left_out if len(rows) > MAX_DRAWN else ""
     rows = rows[:MAX_DRAWN]
     spoken = "; ".join(f"{row.name} {show_interval(row.value, row.low, row.high)}" for row in rows)
-    return figure(draw_forest(rows, label, guides, (0.0, 1.0) if whole else None), f"{title}: {spoken}")
+    return join([figure(draw_forest(rows, label, guides, (0.0, 1.0) if whole else None), f"{title}: {spoken}"), about])
 
 
 def _beside(drawn: Markup, shown: Markup) -> Markup:

@@ -85,7 +85,6 @@ def _describe_task(state: State, lease: Lease, questions: dict[str, str], blur: 
         "expires_at": lease.expires_at,
         "task_text": first.task,
         "context_text": f"Frames 1 to {given} of {total} are given and alike in every clip." if 0 < given < total else "",
-        "scene": first.scene,
         "warn": blur or lease.warn,
         "axes": [{"name": axis, "question": questions.get(axis, axis)} for axis in lease.axes],
         "clips": [state.media.describe(name, place) for place, name in enumerate(names)],

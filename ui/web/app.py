@@ -45,6 +45,7 @@ def make_app(
 
     Raises:
         DataError: The folder or the database is no good, or they don't belong together.
+        ValueError: The public_url isn't one.
     """
     return build_app(open_state(rollouts, db_url, public_url=public_url, setup=setup, progress=progress, runs_dir=runs_dir))
 

@@ -29,13 +29,27 @@ def open_clips(path: Path, db_url: str, progress: Progress | None = None) -> Cli
     Raises:
         DataError: There is nothing to show, a video is broken, or the videos have changed since they were imported.
     """
-    if not path.is_dir():
-        raise DataError(f"{path} is not a folder; give a rollout folder or a folder of videos")
+    check_source(path)
     if not _is_clip_folder(path):
         return _imported(path, imported_path(db_url), progress)
     folder = load_clip_folder(path)
     _check_playable(folder)
     return folder
+
+
+def check_source(path: Path) -> None:
+    """Check, without reading a video, that there is something to show.
+
+    Raises:
+        DataError: The path is no folder, or there are neither clips nor videos in it.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder; give a rollout folder or a folder of videos")
+    if not _is_clip_folder(path) and not _find_videos(path):
+        raise DataError(
+            f"{path} is neither a rollout folder (it has no {METADATA_NAME}) nor does it hold videos "
+            f"({', '.join(sorted(SUFFIXES))})"
+        )
 
 
 def imported_path(db_url: str) -> Path:
@@ -77,12 +91,7 @@ def _check_playable(folder: ClipFolder) -> None:
 
 
 def _imported(source: Path, out: Path, progress: Progress | None) -> ClipFolder:
-    digests = _digests(source)
-    if not digests:
-        raise DataError(
-            f"{source} is neither a rollout folder (it has no {METADATA_NAME}) nor does it hold videos "
-            f"({', '.join(sorted(SUFFIXES))})"
-        )
+    digests = {video.relative_to(source).as_posix(): compute_file_digest(video) for video in _find_videos(source)}
     if not out.exists():
         import_videos(source, out, digests, progress)
     folder = load_clip_folder(out)
@@ -93,7 +102,6 @@ def _imported(source: Path, out: Path, progress: Progress | None) -> ClipFolder:
     return folder
 
 
-def _digests(source: Path) -> dict[str, str]:
+def _find_videos(source: Path) -> list[Path]:
     paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    visible = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]
-    return {path.relative_to(source).as_posix(): compute_file_digest(path) for path in visible}
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]

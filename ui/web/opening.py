@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from align.errors import DataError
 from align.preferences.accounts import Accounts
@@ -12,7 +13,7 @@ from align.preferences.campaign import Campaign
 from align.preferences.campaign.schema import Settings
 from align.preferences.storage.store import LabelStore
 from ui.web.axes import plan_axes
-from ui.web.clips import Progress, open_clips
+from ui.web.clips import Progress, check_source, open_clips
 from ui.web.media import Media
 from ui.web.state import State
 from ui.web.tasks import check_tasks, make_tasks
@@ -47,6 +48,8 @@ def open_state(
     runs_dir: Path = Path("runs"),
 ) -> State:
     """Open folder and database and make the tasks that are missing; see :func:`make_app`."""
+    address = _check_address(public_url or "")
+    check_source(rollouts)  # a mistyped folder leaves no empty database behind
     store = LabelStore(db_url)
     try:
         campaign = Campaign(store)
@@ -55,7 +58,15 @@ def open_state(
     except BaseException:
         store.close()
         raise
-    return State(store, campaign, Accounts(store), clips, db_url, (public_url or "").rstrip("/"), runs_dir)
+    return State(store, campaign, Accounts(store), clips, db_url, address, runs_dir)
+
+
+def _check_address(public_url: str) -> str:
+    """The address without a slash at its end. One without https:// would silently let cookies travel in the clear."""
+    parts = urlsplit(public_url)
+    if public_url and (parts.scheme not in ("http", "https") or not parts.netloc or f"{parts.path}{parts.query}".strip("/")):
+        raise ValueError(f"public_url must be like https://label.example.org, with nothing behind the host, got {public_url!r}")
+    return public_url.rstrip("/")
 
 
 def prepare_campaign(campaign: Campaign, clips: Media, setup: Setup) -> None:

@@ -64,7 +64,9 @@ def draw_forest(
     def draw(axes: Axes) -> None:
         for place, row in enumerate(rows):
             if not math.isfinite(row.value):
-                axes.annotate(row.reason, (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+                short = row.reason.partition(":")[0]  # what stands behind the colon explains, and the table has it
+                told = axes.annotate(short, (0.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+                told.set_in_layout(False)  # else a long one leaves no room for the plot
                 continue
             colour = _COLOURS["bad" if row.bad else "accent"]
             if math.isfinite(row.low) and math.isfinite(row.high):

@@ -18,7 +18,7 @@ from align.preferences.statistics import dawid_skene
 from align.preferences.statistics.agreement import any_break_agreement, break_agreement, is_trial, vote_agreement
 from align.preferences.statistics.alpha import alpha_of
 from align.preferences.statistics.habits import Gold, count_sides, count_trials
-from align.preferences.statistics.ranking import DavidsonFit, comparisons_of, fit_davidson
+from align.preferences.statistics.ranking import Comparison, DavidsonFit, comparisons_of, fit_davidson
 from align.preferences.statistics.reliability import AnnotatorRow, annotator_report
 from align.preferences.votes.schema import Breakpoint, Flag, Judgement, Vote, effective_breakpoints, effective_votes
 
@@ -105,15 +105,21 @@ def _describe_axis(votes: Sequence[Vote], makers: Makers | None, seed: int) -> d
         # Pairs picked because the reward model was unsure are harder than the rest.
         described["alpha_random"] = asdict(vote_agreement(random, seed=seed))
     comparisons = comparisons_of(votes, makers)
+    ranking = _rank(comparisons, len(votes))
+    if ranking["reason"] and 1 < len(ranking["components"]) <= MAX_PARTS:
+        parts = [[row for row in comparisons if row.a in part] for part in map(set, ranking["components"])]
+        ranking["parts"] = [_rank(part, len(part)) for part in parts]
+    return described | {"ranking": ranking}
+
+
+def _rank(comparisons: Sequence[Comparison], num_votes: int) -> dict[str, Any]:
+    """The ranking that comparisons give, which were made of so many votes; with the left bias where there is a ranking."""
     ranking = describe_ranking(fit_davidson(comparisons))
-    ranking["num_left_out"] = len(votes) - ranking["num_votes"]
+    ranking["num_left_out"] = num_votes - ranking["num_votes"]
     if not ranking["reason"]:
         sided = fit_davidson(comparisons, left_bias=True)
         ranking |= {"left_bias": sided.left_bias, "se_left_bias": sided.se_left_bias, "notes": list(sided.notes)}
-    elif 1 < len(ranking["components"]) <= MAX_PARTS:
-        parts = [set(part) for part in ranking["components"]]
-        ranking["parts"] = [describe_ranking(fit_davidson([row for row in comparisons if row.a in part])) for part in parts]
-    return described | {"ranking": ranking}
+    return ranking
 
 
 def describe_ranking(fit: DavidsonFit) -> dict[str, Any]:

@@ -666,6 +666,27 @@ def test_a_single_clip_passes_or_fails(open_page: Open, rollouts: Path, tmp_path
         ]
 
 
+@pytest.mark.parametrize(("num_clips", "keys"), [(4, "401"), (1, "h")], ids=["ranking", "single"])
+def test_rankings_and_single_clips_keep_nobody_out(
+    open_page: Open, rollouts: Path, tmp_path: Path, web: Any, num_clips: int, keys: str
+) -> None:
+    with web.serve_app(rollouts, f"sqlite:///{tmp_path}/labels.db", AXES[:1], clips_per_task=num_clips, overlap=9) as server:
+        page = open_page("anybody", at=server)
+        assert page.locator(f"{CURRENT} video").count() == num_clips
+        for key in keys:
+            page.keyboard.press(key)
+        for size in ({"width": 1280, "height": 800}, {"width": 375, "height": 667}):
+            page.set_viewport_size(size)
+            page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            page.wait_for_function(STILL)
+            assert [rule for rule in web.find_barriers(page) if rule["impact"] in ("serious", "critical")] == []
+            assert page.evaluate("document.querySelector('.g-app').scrollWidth") <= size["width"]
+            for element in page.query_selector_all(f".g-choice, {CURRENT} video"):
+                box = element.bounding_box()
+                assert box["x"] >= 0 and box["x"] + box["width"] <= size["width"]
+                assert box["y"] + box["height"] <= size["height"]
+
+
 def test_without_work_the_page_says_so_kindly_and_goes_on_when_there_is_some(open_page: Open, tmp_path: Path, web: Any) -> None:
     rollouts = web.make_rollouts(tmp_path / "rollouts", 1, 2)
     with web.serve_app(rollouts, f"sqlite:///{tmp_path}/labels.db", AXES[:1]) as server:

@@ -2,6 +2,7 @@
 // and goes on afterwards; texts that were typed stay.
 (() => {
   const AGAIN_MS = 3000;
+  const TRIES = 3; // of a call that fails although server and session are well: more of them would never end
   const CALLS = /\/gradio_api\//;
   const ENDED = `Your session has ended. <a href="/sign-in?next=/admin/" target="_blank">Sign in again</a> (in a new tab), then come
     back here: what you typed is kept, and what you pressed last is done then.`;
@@ -39,12 +40,14 @@
       if (text === AWAY) setTimeout(look, AGAIN_MS);
       return;
     }
-    document.getElementById("session")?.remove();
+    const bar = document.getElementById("session");
+    bar?.remove();
     const done = waiting.resolve;
     waiting = null;
-    done();
+    done(Boolean(bar));
   }
 
+  /** Until all is well; tells whether anything was amiss. */
   function wait() {
     if (!waiting) {
       waiting = {};
@@ -57,16 +60,19 @@
   window.fetch = async (input, init) => {
     const url = String(input?.url ?? input);
     if (!CALLS.test(url)) return ask(input, init);
-    for (;;) {
+    for (let tries = 1; ; tries += 1) {
       if (waiting) await waiting.promise;
-      let answer = null;
+      let answer = null, failure = null;
       try {
         answer = await ask(input, init);
       } catch (error) {
         if (error.name === "AbortError") throw error;
+        failure = error;
       }
       if (answer && answer.status !== 401 && answer.status !== 403) return answer;
-      await wait();
+      if (await wait()) tries = 0;
+      else if (tries >= TRIES && failure) throw failure;
+      else if (tries >= TRIES) return answer;
     }
   };
   window.addEventListener("focus", look);

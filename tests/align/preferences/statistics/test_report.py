@@ -97,6 +97,8 @@ def test_contexts_that_share_no_rollout_are_ranked_apart(many_votes) -> None:
     assert all(math.isnan(item["worth"]) for item in ranking["items"])
     assert [part["items"][0]["name"] for part in ranking["parts"]] == ["c0r0", "c1r0"]
     assert all(part["reason"] == "" for part in ranking["parts"])
+    assert [part["num_left_out"] for part in ranking["parts"]] == [0, 0]
+    assert all(math.isfinite(part["left_bias"]) for part in ranking["parts"])
 
 
 def test_without_a_ranking_items_stand_by_wins() -> None:

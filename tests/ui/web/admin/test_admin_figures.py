@@ -102,6 +102,13 @@ def test_agreement_annotators_and_ranking_are_shown(desk: Desk, root: Any) -> No
     assert "Two equals tie in" in shown and "nan" not in shown.lower()
 
 
+def test_a_plot_that_leaves_some_out_says_so(desk: Desk, root: Any) -> None:
+    cast(desk, people=admin_agreement.MAX_DRAWN + 1, clips=2)
+    (shown,) = admin_agreement.show_agreement(desk, root)
+    assert shown.count("The first 40 of 41 are drawn; the table has all.") == 2  # skill and left bias
+    assert all(f">person-{place}<" in shown for place in range(41))
+
+
 def test_a_ranking_that_cannot_be_made_says_why(desk: Desk, root: Any) -> None:
     base = {"axis": "spill", "vote": "a", "annotator_id": "ann"}
     for name in ("p", "q"):

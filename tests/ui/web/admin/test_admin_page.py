@@ -279,6 +279,7 @@ def ended_page(browser: Any, server: Any) -> Iterator[Any]:
     token = server.sign_in("boss", "admin")
     context.add_cookies([{"name": "gptsim_session", "value": token, "url": server.url}])
     page = context.new_page()
+    page.set_default_timeout(60_000)  # a tick that came before the page listened comes again after REFRESH_S only
     page.clock.install()
     page.goto(f"{server.url}/admin/", wait_until="commit")
     page.wait_for_selector(READY["People"])
@@ -307,6 +308,35 @@ def test_an_ended_session_is_said_once_and_what_was_pressed_is_done_after_signin
     ended_page.evaluate("window.dispatchEvent(new Event('focus'))")
     ended_page.wait_for_selector("#invitations tr:has-text('gustav')")
     assert ended_page.get_by_role("alert").count() == 0
+
+
+@pytest.mark.parametrize(("failure", "outcome"), [("refused", 403), ("broken off", "TypeError")])
+def test_a_call_that_fails_though_all_is_well_is_given_up(browser: Any, server: Any, failure: str, outcome: int | str) -> None:
+    context = browser.new_context()
+    context.add_cookies([{"name": "gptsim_session", "value": server.sign_in("boss", "admin"), "url": server.url}])
+    page = context.new_page()
+    page.goto(f"{server.url}/admin/", wait_until="commit")
+    page.wait_for_selector(READY["People"])
+    asked: list[str] = []
+
+    def fail(route: Any) -> None:
+        asked.append(route.request.url)
+        if failure == "refused":
+            route.fulfill(status=403, json={"error": "no"})
+        else:
+            route.abort()
+
+    page.route("**/gradio_api/queue/join?mine", fail)
+    ended = page.evaluate(
+        """() => Promise.race([
+          fetch('/admin/gradio_api/queue/join?mine', { method: 'POST', body: '{}' })
+            .then(({ status }) => status, ({ name }) => name),
+          new Promise((resolve) => setTimeout(resolve, 20000, 'goes on for ever')),
+        ])"""
+    )
+    assert (ended, len(asked)) == (outcome, 3)
+    assert page.locator("#session").count() == 0
+    context.close()
 
 
 def test_links_are_revoked_and_gold_is_retired_by_buttons(open_page: Open, server: Any) -> None:

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import pytest
 
+from align.preferences.statistics.alpha import ONE_VALUE
 from ui.web.plots import Estimate, draw_bars, draw_forest, draw_lines
 
 
@@ -25,6 +26,16 @@ def test_forest_names_what_is_known_and_says_why_the_rest_is_not() -> None:
     )
     assert {"spill", "care", "no overlap", "0.67", "alpha"} <= set(texts(svg))
     assert "nan" not in svg
+
+
+def test_a_long_reason_leaves_room_for_the_plot() -> None:
+    rows = [
+        Estimate("spill", 0.7, 0.6, 0.8),
+        Estimate("care", math.nan, reason=ONE_VALUE),
+        Estimate("x", math.nan, reason="y" * 200),
+    ]
+    drawn = texts(draw_forest(rows, "alpha", {0.67: "0.67"}))  # matplotlib warns where there is none
+    assert "perfect agreement on one single value" in drawn
 
 
 def test_other_peoples_names_stay_text() -> None:

@@ -67,7 +67,7 @@ def test_me(worker: Any) -> None:
 
 def test_a_task_has_what_the_page_needs(worker: Any) -> None:
     (task,) = lease(worker)
-    assert set(task) == {"lease_id", "expires_at", "task_text", "context_text", "scene", "warn", "axes", "clips"}
+    assert set(task) == {"lease_id", "expires_at", "task_text", "context_text", "warn", "axes", "clips"}
     assert task["task_text"] == "Pour the <script>alert(1)</script> tea"
     assert task["context_text"] == "Frames 1 to 2 of 4 are given and alike in every clip."
     assert task["axes"] == [
