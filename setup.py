@@ -36,6 +36,9 @@ REQUIRES = [
     "typer>=0.12",
 ]
 POSTGRES = ["psycopg[binary]"]
+TRACK = [
+    "tensorboard",
+]
 UI = [
     "anyio",
     "fastapi",
@@ -48,6 +51,7 @@ UI = [
 EXTRAS = {
     "ui": UI,
     "postgres": POSTGRES,
+    "track": TRACK,
     "test": [
         "axe-playwright-python",
         "httpx",
@@ -59,6 +63,7 @@ EXTRAS = {
         "pytest-timeout",
         "setuptools>=77",  # a test builds the wheel
         *POSTGRES,
+        *TRACK,
         *UI,
     ],
     "dev": ["import-linter", "mypy", "pandas-stubs", "ruff", "types-PyYAML"],

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from align.errors import ConfigError, GptsimError, RunError
 from align.io import read_json
-from recipes._config import load_config
-from recipes._registry import Recipe, find_accelerate_config, find_recipe
+from recipes._config import dump_config, load_config
+from recipes._estimate import estimate
+from recipes._processes import Launch, plan_launch
+from recipes._registry import Recipe, find_recipe
 from recipes._run import Run, make_run_name
+from recipes._trackers import AUTO, Trackers, resolve_trackers
 
 FAILURE = "failure.json"
 """What a rank leaves in the run folder when it ends with an error that the user can mend."""
@@ -36,6 +37,8 @@ class Request:
         num_processes: How many ranks; None takes the accelerate configuration's, or one.
         accelerate_config: Name in recipes/accelerate, or path.
         runs: The folder of all runs.
+        machine_rank: Which of several machines this is; None takes the accelerate configuration's.
+        log_with: Trackers; see ``recipes._trackers``.
     """
 
     recipe: str
@@ -46,30 +49,66 @@ class Request:
     num_processes: int | None = None
     accelerate_config: str | None = None
     runs: Path = Path("runs")
+    machine_rank: int | None = None
+    log_with: str = AUTO
 
 
 def open_run(request: Request) -> tuple[Recipe, Any, Run]:
     """Resolves the configuration and opens the run folder; raises before anything is written if something is wrong."""
+    recipe, config, plan = resolve(request)
+    name = request.name or make_run_name(recipe.name, getattr(config, "seed", 0))
+    if plan.machine_rank > 0:
+        # The first machine makes the folder, and its ranks meet ours only when it has.
+        return recipe, config, Run(request.runs / name, is_main=False)
+    run = Run.create(request.runs, name, config, request.resume, recipe=recipe.name, num_processes=plan.num_processes)
+    return recipe, config, run
+
+
+def resolve(request: Request) -> tuple[Recipe, Any, Launch]:
+    """The recipe, its configuration and how many processes work on it; all of the request is checked."""
     recipe = find_recipe(request.recipe)
     if request.resume and request.name is None:
         raise ConfigError("--resume needs --name, the name of the run to continue")
-    config = load_config(recipe.load().Config, _config_path(request), request.overrides)
-    name = request.name or make_run_name(recipe.name, getattr(config, "seed", 0))
-    run = Run.create(request.runs, name, config, request.resume, recipe=recipe.name, num_processes=_count_processes(request))
-    return recipe, config, run
+    module, plan = recipe.load(), _plan(request)
+    resolve_trackers(request.log_with)  # says so if one is unknown
+    if plan.num_machines > 1 and request.name is None:
+        raise ConfigError("a run on several machines needs --name, the same on all of them")
+    if plan.num_processes > 1 and not getattr(module, "MANY_PROCESSES", False):
+        raise ConfigError(
+            f"the recipe {recipe.name} works in one process; drop --num-processes and --accelerate-config, or, in your own "
+            "copy, split its work over ranks and write MANY_PROCESSES = True"
+        )
+    return recipe, load_config(module.Config, _config_path(request), request.overrides), plan
+
+
+def preview(request: Request) -> tuple[str, dict[str, Any] | None]:
+    """The resolved configuration as YAML and what the run would cost, None where the recipe doesn't say; nothing is written."""
+    recipe, config, _ = resolve(request)
+    workload = getattr(recipe.load(), "workload", None)
+    return dump_config(config), None if workload is None else estimate(workload(config))
 
 
 def execute(request: Request, recipe: Recipe, config: Any, run: Run) -> dict[str, Any]:
     """Runs the recipe in an open run folder and returns the figures of its report; a finished run is not repeated."""
-    report = run.path / "report.json"
+    report, plan = run.path / "report.json", _plan(request)
     if report.exists():
         run.say(f"the run {run.path} is finished already")
-    elif request.accelerate_config is None and _count_processes(request) == 1:
+    elif plan.path is None and plan.num_processes == 1:
+        run.trackers = Trackers(request.log_with, run.path)
         run.finish(recipe.load().main(config, run) or {})
     else:
-        _launch(_command(request, recipe, run), run)
+        worker = ["recipes._worker", recipe.source, str(run.path.resolve()), request.log_with]
+        _launch(plan.command(worker), plan.environment(), run)
     figures: dict[str, Any] = read_json(report)
     return figures
+
+
+def _plan(request: Request) -> Launch:
+    plan = plan_launch(request.accelerate_config, request.num_processes)
+    if request.machine_rank is not None:
+        plan = plan.on_machine(request.machine_rank)
+    plan.environment()  # says so if there is no GPU for it
+    return plan
 
 
 def _config_path(request: Request) -> Path | None:
@@ -81,34 +120,12 @@ def _config_path(request: Request) -> Path | None:
     return request.config
 
 
-def _count_processes(request: Request) -> int:
-    if request.num_processes is not None:
-        return request.num_processes
-    if request.accelerate_config is None:
-        return 1
-    path = find_accelerate_config(request.accelerate_config)
-    try:
-        return int(yaml.safe_load(path.read_text(encoding="utf-8")).get("num_processes", 1))
-    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not an accelerate configuration: {error}") from error
-
-
-def _command(request: Request, recipe: Recipe, run: Run) -> list[str]:
-    """The launcher's command line. torchrun, because ``accelerate launch --cpu`` starts one process whatever it is told."""
-    worker = ["-m", "recipes._worker", recipe.source, str(run.path.resolve())]
-    count = str(_count_processes(request))
-    if request.accelerate_config is None:
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, *worker]
-    path = find_accelerate_config(request.accelerate_config)
-    launch = ["-m", "accelerate.commands.launch", "--config_file", str(path), "--num_processes", count]
-    return [sys.executable, *launch, *worker]
-
-
-def _launch(command: list[str], run: Run) -> None:
+def _launch(command: list[str], environment: dict[str, str], run: Run) -> None:
     """Waits for the ranks; what one of them had to say about its failure is raised here in the same words."""
     failure = run.path / FAILURE
-    failure.unlink(missing_ok=True)
-    code = _wait(command)
+    if run.is_main:
+        failure.unlink(missing_ok=True)
+    code = _wait(command, environment)
     if failure.exists():
         told = read_json(failure)
         error = GptsimError(told["message"])
@@ -121,9 +138,9 @@ def _launch(command: list[str], run: Run) -> None:
         )
 
 
-def _wait(command: list[str]) -> int:
+def _wait(command: list[str], environment: dict[str, str]) -> int:
     """Runs the launcher to its end. Interrupted, it is asked to end its ranks rather than killed, which would orphan them."""
-    with subprocess.Popen(command) as launcher:
+    with subprocess.Popen(command, env=os.environ | environment) as launcher:
         try:
             return launcher.wait()
         except BaseException:

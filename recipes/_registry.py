@@ -80,17 +80,20 @@ def find_recipe(text: str) -> Recipe:
 
 
 def copy_recipe(name: str, folder: Path) -> list[Path]:
-    """Copies a recipe and its YAML into ``folder`` for editing; nothing is overwritten.
+    """Copies a recipe and its YAML, or a launch configuration (``accelerate/ddp``), for editing; nothing is overwritten.
 
     Returns:
         The files written, the ``.py`` first.
 
     Raises:
-        ConfigError: If there is no such recipe.
+        ConfigError: If there is no such recipe or configuration.
         DataError: If a file of that name is already there.
     """
-    recipe = find_recipe(name)
-    sources = [path for path in (recipe.path, recipe.path.with_suffix(".yaml")) if path.exists()]
+    if name.startswith("accelerate/"):
+        sources = [find_accelerate_config(name.removeprefix("accelerate/"))]
+    else:
+        recipe = find_recipe(name)
+        sources = [path for path in (recipe.path, recipe.path.with_suffix(".yaml")) if path.exists()]
     targets = [folder / path.name for path in sources]
     for target in targets:
         if target.exists():

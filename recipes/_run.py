@@ -16,7 +16,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from align.io import atomic_path, atomic_write, read_json, to_jsonable, write_er
 from recipes._config import compare_configs, config_dict, dump_config
 from recipes._ledger import append_run, find_ledger, find_reads
 from recipes._progress import Advance, say, show_progress
+from recipes._trackers import Trackers
 from recipes._versions import collect_versions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -52,6 +53,7 @@ class Run:
         name: Its name.
         is_main: Whether this process writes; False on every rank but the first.
         resumed: Whether an earlier process has worked in this folder.
+        trackers: Where logged figures are shown as they come; None shows none.
     """
 
     def __init__(self, path: Path, *, lock: FileLock | None = None, is_main: bool = True, resumed: bool = False) -> None:
@@ -59,6 +61,7 @@ class Run:
         self.name = path.name
         self.is_main = is_main
         self.resumed = resumed
+        self.trackers: Trackers | None = None
         self._lock = lock
         self._stage = ""
         self._hashes: dict[Path, str] = {}
@@ -146,7 +149,18 @@ class Run:
         return self._hashes[source]
 
     def log(self, step: int, **figures: Any) -> None:
-        """Appends one row of figures to metrics.jsonl.
+        """Appends one row of figures to metrics.jsonl, and shows it in the trackers."""
+        self.write_row(step, figures)
+        self.track(step, figures)
+
+    def track(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Shows figures in the trackers alone."""
+        if self.is_main and self.trackers is not None:
+            prefix = f"{self._stage}/" if self._stage else ""
+            self.trackers.log(step, {prefix + name: value for name, value in figures.items()})
+
+    def write_row(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Appends one row of figures to metrics.jsonl alone.
 
         The first row that a resumed process logs in a stage drops what an earlier process logged from that step on, so
         the file ends up as if nothing had been interrupted.
@@ -228,6 +242,8 @@ class Run:
 
     def close(self) -> None:
         """Lets other processes work in the folder again."""
+        if self.trackers is not None:
+            self.trackers.finish()
         if self._lock is not None:
             self._lock.release()
 

@@ -11,8 +11,10 @@ from recipes._run import Run
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from align.tuning.grpo import Passes, Score
+    from align.tuning.reward_gradient import SoftScore
     from align.types import UInt8
     from align.world_models.world_model import WorldModel
 
@@ -59,6 +61,33 @@ def reward_score(folder: str, world_model: WorldModel, axes: Axes, uncertainty_w
         bound = reward.score(world_model.to_input(video)).lower_confidence_bound(uncertainty_weight)
         passes = torch.sigmoid(reward.fail_slope * bound + reward.fail_bias)
         return _where_it_applies({axis: passes[:, reward.axes.index(axis)].numpy() for axis in wanted}, axes, scenes)
+
+    return score
+
+
+def soft_reward_score(folder: str, world_model: WorldModel, axes: Axes, uncertainty_weight: float) -> SoftScore:
+    """What :func:`reward_score` says, as log-odds and differentiable in the pixels.
+
+    Raises:
+        ConfigError: When it is asked, if the reward model's backbone lets no gradient reach the pixels.
+    """
+    import torch
+
+    from reward_models.model import RewardModel
+
+    reward = RewardModel.from_pretrained(folder, world_model.tokenizer).requires_grad_(False)
+
+    def score(video: Tensor, scenes: Sequence[str]) -> dict[str, Tensor]:
+        bound = reward.score_with_gradient(video).lower_confidence_bound(uncertainty_weight)
+        if video.requires_grad and not bound.requires_grad:
+            raise ConfigError(
+                f"the backbone {reward.backbone.name} of {folder} passes no gradient on to the pixels; "
+                "train a reward model on another backbone, or tune with dpo or grpo"
+            )
+        odds = reward.fail_slope * bound + reward.fail_bias
+        columns = {axis: odds[:, reward.axes.index(axis)] for axis in (OBJECTIVE, *hazards_of(axes))}
+        there = {axis: torch.tensor([axis in axes[scene] for scene in scenes]) for axis in columns}
+        return {axis: column.masked_fill(~there[axis], torch.nan) for axis, column in columns.items()}
 
     return score
 

@@ -26,9 +26,17 @@ _PATHS = {
 
 
 def train(trainer: Any, run: Run, num_steps: int, last: Path | None, why: str) -> list[dict[str, Any]]:
-    """Train to the end or go on from a checkpoint; returns the logged rows, which also go into metrics.jsonl."""
+    """Train to the end or go on from a checkpoint; returns the logged rows, which also go into metrics.jsonl.
+
+    Raises:
+        RunError: Before the first weight changes, if training would be in vain; see ``align.tuning.preflight``.
+    """
+    from align.tuning.preflight import Preflight, check_policy
+
+    check_policy(trainer.model)
+    Preflight(trainer).attach()
     with run.progress("tuning", num_steps, why) as advance, warnings.catch_warnings():
-        _show_progress(trainer, advance)
+        _show_progress(trainer, run, advance)
         # PEFT asks transformers for a property under its old name.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -40,9 +48,14 @@ def log_history(run: Run, state: Any) -> list[dict[str, Any]]:
     history = [entry for entry in state.log_history if "loss" in entry]
     run.rewind(-1)
     for entry in history:
-        figures = {key.replace("/", "_"): value for key, value in entry.items() if key != "step" and value is not None}
-        run.log(int(entry["step"]), **{key: float(value) for key, value in figures.items()})
+        # The trackers have had them while it trained.
+        run.write_row(int(entry["step"]), _figures(entry))
     return history
+
+
+def _figures(entry: Mapping[str, Any]) -> dict[str, float]:
+    """A row of the trainer's log by our names."""
+    return {key.replace("/", "_"): float(value) for key, value in entry.items() if key != "step" and value is not None}
 
 
 def last_checkpoint(run: Run, mark: str = "trainer_state.json") -> Path | None:
@@ -53,18 +66,23 @@ def last_checkpoint(run: Run, mark: str = "trainer_state.json") -> Path | None:
     return max(saved, key=lambda path: int(path.name.split("-")[1])) if saved else None
 
 
-def _show_progress(trainer: Any, advance: Any) -> None:
-    """Our progress bar instead of the trainer's printed dicts."""
+def _show_progress(trainer: Any, run: Run, advance: Any) -> None:
+    """Our progress bar and trackers instead of the trainer's printed dicts."""
     from transformers import PrinterCallback, TrainerCallback
 
     class Show(TrainerCallback):
-        """Advances the bar; a resumed run starts where it was."""
+        """Advances the bar, where a resumed run starts where it was, and hands figures on."""
 
         shown = 0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             advance(state.global_step - self.shown)
             self.shown = state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            entry = state.log_history[-1]
+            if "loss" in entry:
+                run.track(int(entry["step"]), _figures(entry))
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Show())
@@ -86,10 +104,13 @@ def make_anchor(run: Run, world_model: WorldModel, clips: str, clips_per_step: i
 
 def trainer_settings(run: Run, num_steps: int, save_every: int, learning_rate: float, seed: int) -> dict[str, Any]:
     """Settings that every trainer of ours takes."""
-    import torch
     from transformers.utils import logging
 
+    from align.tuning.ranks import on_cpu
+
     logging.set_verbosity_error()
+    # Mixed precision is for GPUs; there it is bf16 unless the accelerate configuration says otherwise.
+    precision = "no" if on_cpu() else os.environ.get("ACCELERATE_MIXED_PRECISION", "bf16")
     return {
         "output_dir": str(run.checkpoints),
         "max_steps": num_steps,
@@ -97,8 +118,9 @@ def trainer_settings(run: Run, num_steps: int, save_every: int, learning_rate: f
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(10, num_steps // 10),
         "remove_unused_columns": False,
-        "bf16": torch.cuda.is_available(),
-        "use_cpu": not torch.cuda.is_available(),
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+        "use_cpu": on_cpu(),
         "save_steps": save_every,
         "report_to": [],
         "disable_tqdm": True,
@@ -144,11 +166,12 @@ def save_tuned(
         votes: Ids of votes that it learned from directly, so that a withdrawn one can be traced to it.
     """
     from align.io import read_json, write_json
-    from align.world_models.adapters import save_adapter
+    from align.world_models.adapters import gather_adapter, save_adapter
 
+    state = gather_adapter(policy)
     if not run.is_main:
         return
-    save_adapter(policy, out, path, _card(model, path, about, figures))
+    save_adapter(policy, out, path, _card(model, path, about, figures), state)
     write_json(out / "provenance.json", {"model": model, "inputs": read_json(run.path / "inputs.json")})
     if votes is not None:
         write_json(out / "votes_used.json", sorted(votes))

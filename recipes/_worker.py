@@ -1,4 +1,4 @@
-"""What every rank of a run with several processes executes: ``python -m recipes._worker RECIPE RUN_FOLDER``."""
+"""What every rank of a run with several processes executes: ``python -m recipes._worker RECIPE RUN_FOLDER [TRACKERS]``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from recipes._config import load_config
 from recipes._launch import FAILURE
 from recipes._registry import find_recipe
 from recipes._run import Run
+from recipes._trackers import NONE, Trackers
 
 
-def main(source: str, folder: str) -> int:
+def main(source: str, folder: str, log_with: str = NONE) -> int:
     """Runs the recipe with the configuration in the run folder; returns the exit code."""
     module = find_recipe(source).load()
     run = Run.join(folder)
     try:
+        run.trackers = Trackers(log_with, run.path)
         _check_world_size(Path(folder))
         run.finish(module.main(load_config(module.Config, Path(folder) / "config.yaml"), run) or {})
     except (GptsimError, ValueError) as error:
@@ -27,6 +29,8 @@ def main(source: str, folder: str) -> int:
         code = getattr(error, "exit_code", GptsimError.exit_code)
         write_json(Path(folder) / FAILURE, {"message": str(error), "exit_code": code})
         return code
+    finally:
+        run.close()
     return 0
 
 

@@ -109,7 +109,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
 def _clips(config: Config, run: Run) -> tuple[str, str]:
     """The two folders; what isn't given is filmed and dreamed as steps of this run."""
     from recipes import rollout, simulate
-    from recipes.rounds import run_step
+    from recipes._steps import run_step
 
     data, workers, samples = run.path / "data", config.num_workers, config.samples_per_context
     scenes = tuple(config.axes)

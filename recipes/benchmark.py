@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recipes import _tuning  # noqa: F401  before TRL, so that trainers don't report their start
 from recipes._run import Run
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Config:
     """Pairs of a DPO step."""
     dpo_steps: int = 4
     """Steps timed together."""
+    grpo_prompts: int = 8
+    """Prompts of a GRPO step, each with 4 rollouts."""
+    grpo_steps: int = 2
+    """Steps timed together."""
     seed: int = 0
     """Seed."""
 
@@ -41,7 +46,7 @@ class Config:
 def main(config: Config, run: Run) -> dict[str, Any]:
     """Return seconds, ratios and agreement."""
     figures: dict[str, Any] = {}
-    for name, part in (("rollouts", _rollouts), ("engine", _engine), ("dpo", _dpo)):
+    for name, part in (("rollouts", _rollouts), ("engine", _engine), ("dpo", _dpo), ("grpo", _grpo)):
         if (done := run.done(name)) is None:
             with run.stage(name) as results:
                 results |= part(config)
@@ -237,7 +242,7 @@ def _make_trainer(kind: Any, config: Config, folder: str, *, frames: bool) -> An
         loss_weights=[1.0, 1.0],
         max_length=None,
         remove_unused_columns=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         bf16=False,
         use_cpu=True,
         logging_steps=1,
@@ -253,3 +258,20 @@ def _make_trainer(kind: Any, config: Config, folder: str, *, frames: bool) -> An
         processing_class=id_tokenizer(layout),
         data_collator=BehaviourCollator(layout.pad_id, scored=layout.action_mask(), frames=frames),
     )
+
+
+# -- GRPO step against TRL ----------------------------------------------------------------------------------------------------
+
+
+def _grpo(config: Config) -> dict[str, Any]:
+    """Whole steps, rollouts included, of our trainer with our engine against TRL's GRPOTrainer with ``generate``."""
+    import torch
+
+    from recipes._benchmark_grpo import GROUP, make_steps
+
+    layout, flat = _small_flat(config.seed)
+    codes = torch.randint(layout.num_codes, (config.grpo_prompts, layout.context_frames, layout.tokens_per_frame))
+    bins = torch.randint(layout.num_bins, (config.grpo_prompts, layout.context_frames - 1, layout.num_dims))
+    ours, stock = make_steps(flat, layout.join(codes, bins), config.grpo_steps, config.seed)
+    rollouts = config.grpo_prompts * GROUP
+    return {**_side_by_side(ours, stock, config.repeats), "steps": config.grpo_steps, "rollouts_a_step": rollouts}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from align.errors import DataError
+from recipes._estimate import Workload, tuning_workload
 from recipes._run import Run
 from recipes._tuning import last_checkpoint, make_anchor, save_tuned, train, trainer_settings
 
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
     from align.video.folder import ClipFolder
     from align.world_models.base import TokenWorldModel
     from align.world_models.world_model import WorldModel
+
+MANY_PROCESSES = True
+
+
+class TooFewPairs(DataError):
+    """Fewer pairs differ clearly than make one batch."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,10 @@ class Config:
     """Vote file; without a reward model it gives the pairs, with one it only says which axes count in which scene."""
     out: str = ""
     """Adapter folder; empty puts it into the run folder."""
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Axes that count in each scene, with a reward model; empty takes those that people were asked about."""
+    start: str = ""
+    """Adapter to go on from, which is then the reference as well; empty starts from the base."""
     path: str = "action"
     """What the adapter may change: action (frames stay the base's, exactly) or shared (all, held by the anchor)."""
     score: str = "actions"
@@ -75,7 +88,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.errors import ConfigError
     from align.tuning.dpo import preference_rows
     from align.video.folder import load_clip_folder
-    from align.world_models.adapters import PATHS, add_lora
+    from align.world_models.adapters import PATHS, add_lora, start_from
     from align.world_models.pool import cached_world_model
 
     if config.path not in PATHS or config.score not in ("actions", "all"):
@@ -89,6 +102,9 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     pairs, pair_figures = _pairs(config, run, folder)
     rows = preference_rows(world_model.layout, ids[[c for c, _ in pairs]], ids[[r for _, r in pairs]])
     policy = add_lora(world_model.model, config.rank, config.alpha, config.seed)
+    if config.start:
+        run.record_input("start", config.start)
+        start_from(policy, Path(config.start), config.path)
     trainer = _trainer(config, run, world_model, policy, rows)
     why = "actions that people prefer become likelier; frames stay what they are"
     history = train(trainer, run, config.num_steps, last_checkpoint(run), why)
@@ -107,6 +123,11 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     return {**figures, "out": str(out)}
 
 
+def workload(config: Config) -> Workload:
+    """What ``--dry-run`` shows: two clips a pair."""
+    return tuning_workload(config.model, config.rank, config.alpha, 2 * config.batch_size, config.num_steps)
+
+
 def _effective_votes(config: Config) -> list[Vote]:
     from align.preferences.votes.schema import effective_votes, read_votes
 
@@ -117,8 +138,6 @@ def _tokens(folder: ClipFolder, model: TokenWorldModel) -> torch.Tensor:
     """Ids int64 [n, L] of all rollouts."""
     import numpy as np
     import torch
-
-    from align.errors import DataError
 
     tokens = [folder.tokens(index) for index in range(len(folder))]
     wrong = [i for i, ids in enumerate(tokens) if ids is None or len(ids) != model.layout.length]
@@ -133,16 +152,17 @@ def _tokens(folder: ClipFolder, model: TokenWorldModel) -> torch.Tensor:
 
 def _pairs(config: Config, run: Run, folder: ClipFolder) -> tuple[list[tuple[int, int]], dict[str, Any]]:
     """Row numbers (chosen, rejected) in the rollout folder, and what was chosen."""
-    from align.errors import ConfigError, DataError
+    from align.errors import ConfigError
 
-    if not config.votes:
+    if not config.votes and not (config.axes and config.reward_model):
         raise ConfigError("votes is empty; give the vote file, which says what was asked about each scene")
-    run.record_input("votes", config.votes)
+    if config.votes:
+        run.record_input("votes", config.votes)
     if config.reward_model:
         run.record_input("reward_model", config.reward_model)
     pairs = _pairs_by_reward(config, run, folder) if config.reward_model else _pairs_by_vote(config, folder)
     if len(pairs) < config.batch_size:
-        raise DataError(
+        raise TooFewPairs(
             f"only {len(pairs)} pairs differ clearly, fewer than one batch of {config.batch_size}; "
             "make more rollouts per context, collect more votes or lower min_margin"
         )
@@ -150,9 +170,11 @@ def _pairs(config: Config, run: Run, folder: ClipFolder) -> tuple[list[tuple[int
 
 
 def _scene_axes(config: Config, folder: ClipFolder) -> dict[str, list[str]]:
-    """Scene to the axes that people were asked about there."""
+    """Scene to the axes that count there: those given, or those that people were asked about."""
     from align.preferences.votes.schema import read_votes
 
+    if config.axes:
+        return {scene: list(config.axes[scene]) for scene in sorted(set(folder.table["scene"])) if scene in config.axes}
     scene_of = dict(zip(folder.table["rollout_id"], folder.table["scene"], strict=True))
     asked: dict[str, set[str]] = {}
     for vote in read_votes(Path(config.votes)):
@@ -165,21 +187,24 @@ def score_rollouts(config: Config, run: Run, folder: ClipFolder) -> dict[str, np
     """Axis to the lower confidence bound [n] of every rollout, cached in the run folder."""
     import numpy as np
 
-    from align.world_models.pool import cached_world_model
+    from align.tuning.ranks import map_over_ranks
+    from align.world_models.pool import cached_world_model, chunks
     from reward_models.model import RewardModel
 
     cache = run.path / "scores.json"
     if not cache.exists():
         world_model = cached_world_model(config.model)
         reward = RewardModel.from_pretrained(config.reward_model, world_model.tokenizer)
-        bounds = []
+        parts = chunks(range(len(folder)), 64)
         with run.progress("scoring", len(folder), "the reward model looks at every rollout") as advance:
-            for start in range(0, len(folder), 64):
-                part = range(start, min(start + 64, len(folder)))
+
+            def score(part: Sequence[int]) -> np.ndarray:
                 videos = world_model.to_input(np.stack([folder.video(i) for i in part]))
-                bounds.append(reward.score(videos).lower_confidence_bound(config.uncertainty_weight))
+                bound = reward.score(videos).lower_confidence_bound(config.uncertainty_weight)
                 advance(len(part))
-        table = np.concatenate([part.numpy() for part in bounds])
+                return bound.numpy()
+
+            table = np.concatenate(map_over_ranks(score, parts))
         scores = {axis: table[:, i].round(5).tolist() for i, axis in enumerate(reward.axes)}
         run.save_json("scores", scores)
     else:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 class TokenizerSizes:
     """The frame tokenizer; see ``align.world_models.tokenizer.TokenizerConfig``."""
 
+    folder: str = ""
+    """A finished tokenizer, which is taken as it is; empty trains one of ours, of the sizes below."""
+    name: str = "fsq"
+    """What kind of tokenizer is in that folder; one of your own must be in ``align.world_models.tokenizers.TOKENIZERS``."""
     size: tuple[int, int] = (64, 64)
     """Height and width that clips are brought to."""
     cell: tuple[int, int] = (8, 16)
@@ -107,7 +111,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     layout, codes, bins = _encode_all(config, run, folder, tokenizer)
     # Again, because a resumed run has drawn other numbers on its way here.
     torch.manual_seed(config.seed)
-    model = _make_model(config, layout)
+    model = _make_model(config, layout, tokenizer)
     held = _num_held_out(config, len(codes))
     _train_model(config, run, model, codes[held:], bins[held:])
     with torch.no_grad():
@@ -143,6 +147,8 @@ def _train_tokenizer(config: Config, run: Run, folder: ClipFolder) -> tuple[Fram
     from align.world_models.tokenizer import FrameTokenizer, TokenizerConfig
 
     sizes = config.tokenizer
+    if sizes.folder:
+        return _take_tokenizer(config, run, folder)
     tokenizer = FrameTokenizer(
         TokenizerConfig(sizes.size, sizes.cell, sizes.levels, sizes.width, copy_threshold=sizes.copy_threshold)
     )
@@ -167,6 +173,20 @@ def _train_tokenizer(config: Config, run: Run, folder: ClipFolder) -> tuple[Fram
         tokenizer.eval().save_pretrained(run.path / "tokenizer")
         results |= reconstruction_psnr(tokenizer, _read(folder, list(range(min(held, 64))), sizes.size))
     return tokenizer, dict(results)
+
+
+def _take_tokenizer(config: Config, run: Run, folder: ClipFolder) -> tuple[FrameTokenizer, dict[str, float]]:
+    """Somebody's finished tokenizer, and how well it shows held-out clips."""
+    from align.world_models.pretraining import reconstruction_psnr
+    from align.world_models.tokenizers import load_tokenizer
+
+    run.record_input("tokenizer", config.tokenizer.folder)
+    tokenizer = load_tokenizer(config.tokenizer.name, Path(config.tokenizer.folder))
+    if (figures := run.done("tokenizer")) is None:
+        with run.stage("tokenizer", "how much of the pictures its codes keep") as figures:
+            rows = list(range(min(_num_held_out(config, len(folder)), 64)))
+            figures |= reconstruction_psnr(tokenizer, _read(folder, rows, tokenizer.config.size))
+    return tokenizer, dict(figures)
 
 
 def _encode_all(
@@ -196,7 +216,7 @@ def _encode_all(
 
         def encode(start: int) -> tuple[torch.Tensor, torch.Tensor]:
             indices = range(start, min(start + 64, len(folder)))
-            batch = next(folder.iter_batches(64, config.tokenizer.size, indices))
+            batch = next(folder.iter_batches(64, tokenizer.config.size, indices))
             if batch.actions is None:
                 raise DataError(f"{folder.path}: a clip without actions; import only clips that have them")
             ids = tokenizer.encode(torch.from_numpy(batch.video)).to(torch.int32)
@@ -214,18 +234,23 @@ def _encode_all(
     return layout, tokens["codes"].long(), tokens["bins"].long()
 
 
-def _make_model(config: Config, layout: TokenLayout) -> TokenWorldModel:
+def _make_model(config: Config, layout: TokenLayout, tokenizer: FrameTokenizer) -> TokenWorldModel:
+    from align.errors import ConfigError
     from align.world_models.flat import FlatConfig, FlatModel
     from align.world_models.temporal_depth import TemporalDepthConfig, TemporalDepthModel
 
-    sizes, size, cell = config.model, config.tokenizer.size, config.tokenizer.cell
+    sizes = config.model
     if sizes.shape == "flat":
         inner = {**sizes.causal_lm, "vocab_size": layout.vocab_size, "max_position_embeddings": layout.length}
         return FlatModel(FlatConfig(layout.to_dict(), inner=inner))
+    if not hasattr(tokenizer.config, "grid"):
+        raise ConfigError(
+            "the tokenizer's codes don't lie on a grid (config.grid), which this shape needs; set model.shape=flat"
+        )
     return TemporalDepthModel(
         TemporalDepthConfig(
             layout.to_dict(),
-            grid=(size[0] // cell[0], size[1] // cell[1]),
+            grid=tokenizer.config.grid,
             trunk_width=sizes.trunk_width,
             trunk_layers=sizes.trunk_layers,
             depth_layers=sizes.depth_layers,

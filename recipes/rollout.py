@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from align.video.folder import ClipFolder
+
+MANY_PROCESSES = True
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     """Write the rollout folder; returns how many clips were dreamed."""
     from align.errors import DataError
     from align.video.folder import load_clip_folder
-    from align.video.writer import ClipFolderWriter, encode_row
-    from align.world_models.pool import Pool, cached_world_model, chunks
+    from align.world_models.pool import cached_world_model, chunks
 
     if Path(config.out).exists():
         folder = load_clip_folder(config.out)
@@ -70,18 +72,36 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     rows = [(index, sample) for index in range(len(contexts)) for sample in range(config.samples_per_context)]
     jobs = [_Job(config, tuple(chunk)) for chunk in chunks(rows, CHUNK)]
     info = {**contexts.info, "source": f"rollouts of {config.model}", "adapter": config.adapter}
-    with (
-        Pool(config.num_workers) as pool,
-        ClipFolderWriter(config.out, info, resume=True, keep_partial=True) as writer,
-        run.progress("dreaming", len(rows), "the world model continues each context with actions of its own") as advance,
-    ):
-        todo = [(number, job) for number, job in enumerate(jobs) if number not in writer.done_tasks]
-        advance(len(rows) - sum(len(job.rows) for _, job in todo))
-        for (number, job), made in zip(todo, pool.map(roll_out_chunk, [job for _, job in todo]), strict=True):
-            # A chunk enters the journal as a whole, so one that was cut off by a kill is made again.
-            writer.record([encode_row(item, writer.partial / "videos", {}, taken=writer.rows) for item in made], task=number)
-            advance(len(job.rows))
+    _write(config, run, jobs, info)
     return {"num_rollouts": len(rows), "out": config.out}
+
+
+def _write(config: Config, run: Run, jobs: list[_Job], info: dict[str, Any]) -> None:
+    """Each rank dreams and encodes its share of the chunks; the first one keeps the journal."""
+    from align.tuning.ranks import Ranks
+    from align.video.writer import ClipFolderWriter, encode_row
+    from align.world_models.pool import Pool
+
+    ranks = Ranks.here()
+    why = "the world model continues each context with actions of its own"
+    with ExitStack() as stack:
+        writer = None
+        if run.is_main:
+            writer = stack.enter_context(ClipFolderWriter(config.out, info, resume=True, keep_partial=True))
+        videos = Path(config.out).with_name(Path(config.out).name + ".partial") / "videos"
+        done, taken = ranks.gather(None if writer is None else (writer.done_tasks, set(writer.rows)))[0]
+        pool = stack.enter_context(Pool(config.num_workers))
+        advance = stack.enter_context(run.progress("dreaming", sum(len(job.rows) for job in jobs), why))
+        advance(sum(len(jobs[number].rows) for number in done))
+        todo = [number for number in range(len(jobs)) if number not in done]
+        mine = pool.map(roll_out_chunk, [jobs[number] for number in todo[ranks.index :: ranks.count]])
+        for start in range(0, len(todo), ranks.count):
+            made = [encode_row(item, videos, {}, taken=dict.fromkeys(taken)) for item in next(mine, [])]
+            for number, finished in zip(todo[start : start + ranks.count], ranks.gather(made), strict=False):
+                # A chunk enters the journal as a whole, so one that was cut off by a kill is made again.
+                if writer is not None:
+                    writer.record(finished, task=number)
+                advance(len(finished))
 
 
 def _check_contexts(contexts: ClipFolder, context_frames: int, num_dims: int) -> None:

@@ -30,7 +30,10 @@ class Backbone(Protocol):
         ...
 
     def features(self, video: Tensor) -> Tensor:
-        """Encode [B, T, C, H, W] float32 in [0, 1] to [B, T', S, D] float32: T' moments, S spatial cells, D numbers each."""
+        """Encode [B, T, C, H, W] float32 in [0, 1] to [B, T', S, D] float32: T' moments, S spatial cells, D numbers each.
+
+        Frozen, but differentiable in the video: nothing is kept for gradients unless the video asks for them.
+        """
         ...
 
 
@@ -126,7 +129,6 @@ class Difference(nn.Module):
     def config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("grid", "num_moments", "threshold", "smooth", "tolerance")}
 
-    @torch.no_grad()
     def features(self, video: Tensor) -> Tensor:
         """Encode [B, T, 3, H, W] in [0, 1] to [B, num_moments, grid * grid, 11]; cells run row by row from the top left."""
         check_video(video)
@@ -181,7 +183,6 @@ class TokenizerFeatures(nn.Module):
     def config(self) -> dict[str, Any]:
         return {"num_moments": self.num_moments, "weights": self.weights}
 
-    @torch.no_grad()
     def features(self, video: Tensor) -> Tensor:
         """Encode [B, T, 3, H, W] in [0, 1] to [B, num_moments, S, D]."""
         check_video(video)
@@ -216,7 +217,6 @@ class HuggingFaceVideo(nn.Module):
     def config(self) -> dict[str, Any]:
         return {"path": self.path, "revision": self.revision}
 
-    @torch.no_grad()
     def features(self, video: Tensor) -> Tensor:
         """Encode [B, T, 3, H, W] in [0, 1] to [B, frames / tubelet, S, D]; frames are resampled to what the encoder expects."""
         check_video(video)

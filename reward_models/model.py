@@ -123,12 +123,14 @@ class RewardModel(nn.Module):
     @torch.no_grad()
     def score_features(self, features: Tensor, batch_size: int = 128) -> Scores:
         """Score backbone features [B, T', S, D] that were computed before."""
-        batches = []
-        for batch in self.standardise(features).split(batch_size):
-            raw = torch.stack([head(batch) for head in self.heads])
-            batches.append(((raw - self.center.unsqueeze(-1)) * self.scale.view(-1, 1, 1)).permute(1, 2, 0))
-        members = torch.cat(batches, dim=1)
+        members = torch.cat([self._members(batch) for batch in features.split(batch_size)], dim=1)
         return Scores(self.axes, members.mean(0), members.std(0, unbiased=False), members)
+
+    def _members(self, features: Tensor) -> Tensor:
+        """Calibrated log-odds [M, B, K] of features."""
+        standard = self.standardise(features)
+        raw = torch.stack([head(standard) for head in self.heads])
+        return ((raw - self.center.unsqueeze(-1)) * self.scale.view(-1, 1, 1)).permute(1, 2, 0)
 
     @torch.no_grad()
     def score(self, video: Tensor, batch_size: int = 64) -> Scores:
@@ -142,6 +144,15 @@ class RewardModel(nn.Module):
             Means and uncertainties [B, K] in calibrated log-odds.
         """
         return self.score_features(torch.cat([self.backbone.features(batch) for batch in video.split(batch_size)]))
+
+    def score_with_gradient(self, video: Tensor) -> Scores:
+        """Score clips [B, T, 3, H, W] in one batch, differentiably in the video; otherwise as :meth:`score`.
+
+        A spread of exactly 0 has no gradient, so a variance of 1e-12 is added to it.
+        """
+        members = self._members(self.backbone.features(video))
+        spread = (members.var(0, unbiased=False) + 1e-12).sqrt()
+        return Scores(self.axes, members.mean(0), spread, members)
 
     def vote_probabilities(self, scores_a: Scores, scores_b: Scores, lapse: bool = True) -> Tensor:
         """Probability of the votes (a, b, tie) on every axis.

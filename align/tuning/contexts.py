@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from align.errors import DataError
+from align.tuning.ranks import map_over_ranks
 from align.types import UInt8
 from align.video.folder import ClipFolder
 from align.world_models.world_model import WorldModel
@@ -49,13 +50,13 @@ class Contexts:
 
 
 def encode_folder(world_model: WorldModel, folder: ClipFolder) -> tuple[Tensor, UInt8]:
-    """Whole clips as ids int64 [n, L], and frame 0 of each, uint8 [n, h, w, 3] at the world model's size.
+    """Whole clips as ids int64 [n, L], and frame 0 of each, uint8 [n, h, w, 3] at the world model's size; ranks share the work.
 
     Raises:
         DataError: If a clip has no actions, or is of another length than the world model's.
     """
-    ids, first = [], []
-    for start in range(0, len(folder), CHUNK):
+
+    def encode(start: int) -> tuple[Tensor, UInt8]:
         part = range(start, min(start + CHUNK, len(folder)))
         videos = [folder.video(row) for row in part]
         known = [folder.actions(row) for row in part]
@@ -66,10 +67,12 @@ def encode_folder(world_model: WorldModel, folder: ClipFolder) -> tuple[Tensor, 
                     "frames and the actions between them; give a folder that gptsim run simulate or clips import wrote"
                 )
         stacked = np.stack(videos)
-        ids.append(world_model.encode(stacked, np.stack([actions for actions in known if actions is not None])))
         shown = world_model.to_input(stacked[:, 0]).permute(0, 2, 3, 1)
-        first.append((shown * 255).round().byte().numpy())
-    return torch.cat(ids), np.concatenate(first)
+        ids = world_model.encode(stacked, np.stack([actions for actions in known if actions is not None]))
+        return ids, (shown * 255).round().byte().numpy()
+
+    parts = map_over_ranks(encode, range(0, len(folder), CHUNK))
+    return torch.cat([ids for ids, _ in parts]), np.concatenate([first for _, first in parts])
 
 
 def load_contexts(world_model: WorldModel, folder: ClipFolder) -> Contexts:

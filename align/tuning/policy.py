@@ -38,7 +38,7 @@ def score_tokens(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tenso
         float [n] log-probabilities, which carry gradients, and the fields ``entropy`` (nats), ``mean_logits`` and ``is_top1``
         [n], which don't.
     """
-    logits = F.linear(hidden, weight)
+    logits = F.linear(hidden, weight).float()  # mixed precision gives half of it
     log_probs = torch.log_softmax(logits, dim=-1)
     with torch.no_grad():
         entropy = -(log_probs.exp() * log_probs).sum(-1)
@@ -68,6 +68,24 @@ def score_actions(model: TokenWorldModel, ids: Tensor, batch_size: int = 64) -> 
     return both[0], both[1]
 
 
+def estimate_kl(policy: TokenWorldModel, base: TokenWorldModel, ids: Tensor) -> Tensor:
+    """KL(policy || base) over the actions of each of the policy's own rollouts: sum over actions of exp(-r) - 1 + r.
+
+    r is the log-ratio of policy and base; each term is never negative, and its mean over the policy's rollouts is the KL
+    (Schulman 2020, "Approximating KL divergence", k3).
+
+    Args:
+        policy: What chose the actions.
+        base: What it is compared with.
+        ids: int64 [B, L].
+
+    Returns:
+        float64 [B], in nats a rollout.
+    """
+    ratio = (score_actions(policy, ids)[0] - score_actions(base, ids)[0]).double()
+    return ((-ratio).exp() - 1 + ratio).sum(1)
+
+
 def use_compact_head(model: TokenWorldModel) -> None:
     """Make ``model(..., labels=…, fused_lm_head=True)`` project only the positions whose label is scored.
 
@@ -83,9 +101,12 @@ def use_compact_head(model: TokenWorldModel) -> None:
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         mask = targets != -100
-        chosen, fields = score_tokens(hidden[mask], self.lm_head.weight, targets[mask])
+        weight: Any = self.lm_head.weight
+        # FSDP gathers a layer's weight when the layer is called; here it is only read.
+        weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+        chosen, fields = score_tokens(hidden[mask], weight, targets[mask])
         spread = {k: v.new_zeros(mask.shape).masked_scatter(mask, v) for k, v in fields.items()}
-        full = hidden.new_zeros(mask.shape).masked_scatter(mask, chosen)
+        full = chosen.new_zeros(mask.shape).masked_scatter(mask, chosen)
         return FusedCausalLMOutput(loss=-full.sum() / mask.sum().clamp(min=1), log_probs=full, label_mask=mask, **spread)
 
     model.forward = types.MethodType(forward, model)  # type: ignore[method-assign]

@@ -16,8 +16,9 @@ import copy
 import json
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -66,10 +67,56 @@ def add_lora(model: TokenWorldModel, rank: int, alpha: int, seed: int) -> PeftMo
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, exclude_modules=["lm_head"])
     if targets != "all-linear":
         config.exclude_modules = None
-    return get_peft_model(share_weights(model), config)
+    with warnings.catch_warnings():
+        # PEFT asks transformers for a property under its old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        return get_peft_model(share_weights(model), config)
 
 
-def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
+def start_from(policy: PeftModel, folder: Path, path: str) -> None:
+    """Give what :func:`add_lora` made the weights of a saved adapter, so that tuning goes on from there.
+
+    Args:
+        policy: A LoRA of the adapter's rank and alpha, on the adapter's base.
+        folder: The adapter's folder.
+        path: ``shared`` or ``action``, on which the tuning will work.
+
+    Raises:
+        AdapterError: If the folder is no adapter, works on the other path, or doesn't fit the LoRA.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    if (there := adapter_path(folder)) != path:
+        raise AdapterError(f"{folder} works on the path {there}; set path={there} to go on from it")
+    own: Any = policy.peft_config["default"]
+    about = json.loads((folder / CONFIG).read_text())
+    if (about["r"], about["lora_alpha"]) != (own.r, own.lora_alpha):
+        raise AdapterError(f"{folder} has rank {about['r']} and alpha {about['lora_alpha']}; set rank and alpha to these")
+    state = {key.replace(_ROOT + "action_path.", _ROOT, 1): value for key, value in load_file(folder / WEIGHTS).items()}
+    wanted = {key: value.shape for key, value in get_peft_model_state_dict(policy).items()}
+    if wanted != {key: value.shape for key, value in state.items()}:
+        raise AdapterError(f"{folder} does not fit this world model; use the base it was trained on")
+    set_peft_model_state_dict(policy, state)
+
+
+def gather_adapter(model: PeftModel) -> dict[str, torch.Tensor]:
+    """The adapter's tensors, whole; where ranks share them out (FSDP2, ZeRO-3) every rank must call this."""
+    names = {name: value for name, value in model.named_parameters() if ".lora_" in name}
+    return {name: _whole(value).detach().cpu() for name, value in names.items()}
+
+
+def _whole(tensor: Any) -> torch.Tensor:
+    if hasattr(tensor, "full_tensor"):
+        return cast(torch.Tensor, tensor.full_tensor())
+    if hasattr(tensor, "ds_id"):
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters([tensor]):
+            return cast(torch.Tensor, tensor.data.clone())
+    return cast(torch.Tensor, tensor)
+
+
+def save_adapter(model: PeftModel, folder: Path, path: str, card: str, state: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write a PEFT folder with a model card; for the action path the names say so.
 
     Args:
@@ -77,11 +124,12 @@ def save_adapter(model: PeftModel, folder: Path, path: str, card: str) -> None:
         folder: Where to.
         path: ``shared`` or ``action``.
         card: Text of README.md.
+        state: What :func:`gather_adapter` gave; None takes the model's own tensors.
     """
     if path not in PATHS:
         raise ValueError(f"path must be one of {list(PATHS)}, got {path!r}")
     # TRL keeps a copy of the adapter as its reference, which is no part of the result.
-    model.save_pretrained(str(folder), selected_adapters=["default"])
+    model.save_pretrained(str(folder), selected_adapters=["default"], state_dict=None if state is None else dict(state))
     if path == "action":
         state = load_file(folder / WEIGHTS)
         save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)

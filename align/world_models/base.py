@@ -90,6 +90,10 @@ class TokenWorldModel(PreTrainedModel):
         self.layout = config.token_layout
         self.generation_config = GenerationConfig(pad_token_id=self.layout.pad_id)
 
+    def get_input_embeddings(self) -> Any:
+        """None: ids of frames and of actions have embeddings of their own, and a shape decides which."""
+        return None
+
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 

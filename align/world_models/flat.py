@@ -6,7 +6,7 @@ next token's kind to the hidden state and the fixed columns to the output embedd
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,18 @@ class FlatModel(TokenWorldModel):
             model.lm_head.weight[:, :width] = head.weight[: layout.vocab_size]
             model.lm_head.weight[:, width:] = kind_columns(layout)
         return model.eval()
+
+    def unwrap(self) -> PreTrainedModel:
+        """Undo :meth:`wrap`: a causal LM of the wrapped family with copies of these weights.
+
+        It knows nothing of kinds: what may not stand at a position gets the logit -1e4 here and some other there.
+        """
+        causal: Any = AutoModelForCausalLM.from_config(inner_config({**self.config.inner, "tie_word_embeddings": False}))
+        causal.base_model.load_state_dict(self.model.inner.state_dict())
+        head = causal.get_output_embeddings()
+        with torch.no_grad():
+            head.weight[: self.layout.vocab_size] = self.lm_head.weight[:, : self.config.hidden_width]
+        return cast(PreTrainedModel, causal.eval())
 
     def incremental(self) -> IncrementalLM:
         """A reader of sequences, token by token."""

@@ -68,7 +68,7 @@ def _end_with_parent() -> None:
 
 def cached_world_model(name: str) -> WorldModel:
     """The world model of this process; a folder is known by its full path, since the working folder may change."""
-    return _load_once(name if name in SHIPPED else str(Path(name).resolve()))
+    return _load_once(_full_name(name))
 
 
 @functools.lru_cache(maxsize=2)
@@ -76,10 +76,18 @@ def _load_once(name: str) -> WorldModel:
     return load_world_model(name)
 
 
-@functools.lru_cache(maxsize=4)
 def cached_policy(name: str, adapter: str) -> Policy:
-    """The policy of this process; ``adapter`` is a folder, or "" for the base."""
-    return load_policy(cached_world_model(name).model, Path(adapter) if adapter else None)
+    """The policy of this process; ``adapter`` is a folder, known by its full path as well, or "" for the base."""
+    return _load_policy_once(_full_name(name), str(Path(adapter).resolve()) if adapter else "")
+
+
+@functools.lru_cache(maxsize=4)
+def _load_policy_once(name: str, adapter: str) -> Policy:
+    return load_policy(_load_once(name).model, Path(adapter) if adapter else None)
+
+
+def _full_name(name: str) -> str:
+    return name if name in SHIPPED else str(Path(name).resolve())
 
 
 def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -146,7 +146,7 @@ class FrameTokenizer(nn.Module):
     def code_values(self, codes: Tensor) -> Tensor:
         """Values in [-1, 1] [..., D] of FSQ codes [...]; COPY gives the values of code 0 and is masked by the caller."""
         digits = codes.clamp(max=self.config.num_fsq - 1)[..., None] // self.places % self.levels
-        return digits.float() / ((self.levels.float() - 1) / 2) - 1
+        return digits.to(self.palette.dtype) / ((self.levels.to(self.palette.dtype) - 1) / 2) - 1
 
     # -- encoding -------------------------------------------------------------------------------------------------------
 
@@ -195,9 +195,11 @@ class FrameTokenizer(nn.Module):
         _, code = self.quantise(self.to_code(self.cell_features(frames, first)))
         return torch.where(self.copy_mask(frames, first), self.config.num_fsq, code).flatten(1)
 
-    @torch.no_grad()
     def encode_features(self, video: Tensor, chunk: int = CHUNK) -> Tensor:
-        """Cell features before quantisation, for models that judge clips: [B, T, 3, H, W] to float32 [B, T, N, 2·width]."""
+        """Cell features before quantisation, for models that judge clips: [B, T, 3, H, W] to float32 [B, T, N, 2·width].
+
+        Differentiable in ``video``.
+        """
         batch, frames = video.shape[:2]
         flat, first = video.flatten(0, 1), video[:, :1].expand_as(video).flatten(0, 1)
         parts = [self.cell_features(flat[i : i + chunk], first[i : i + chunk]) for i in range(0, len(flat), chunk)]
@@ -220,6 +222,10 @@ class FrameTokenizer(nn.Module):
         cells = self.from_code(values)
         if copy is not None:
             cells = torch.where(copy[..., None], self.copy_embedding, cells)
+        return self.paint_cells(cells, first, whole_first)
+
+    def paint_cells(self, cells: Tensor, first: Tensor | None, whole_first: Tensor | None) -> Tensor:
+        """Pixels of embedded cells float32 [B, rows, cols, 2·width]; the rest is as in :meth:`decode_cells`."""
         x = unpatchify(self.from_cells(self.cell_decoder(cells)), *self.merge).permute(0, 2, 3, 1)
         base = first if first is not None else x.new_zeros(len(x), 3, x.shape[1] * PATCH, x.shape[2] * PATCH)
         patches = patchify(base, PATCH, PATCH)

@@ -20,6 +20,7 @@ from align.world_models.flat import FlatConfig, FlatModel
 from align.world_models.layout import TokenLayout
 from align.world_models.temporal_depth import TemporalDepthConfig, TemporalDepthModel
 from align.world_models.tokenizer import FrameTokenizer
+from align.world_models.tokenizers import load_tokenizer, name_of
 
 SHIPPED = {"household": Path(__file__).parent / "household"}
 """World models inside the package, by name."""
@@ -36,7 +37,7 @@ class WorldModel:
     """Tokenizer, causal LM and what they were made from.
 
     Attributes:
-        tokenizer: Pictures to codes and back.
+        tokenizer: Pictures to codes and back: ours, or any other in ``align.world_models.tokenizers``.
         model: Causal LM over the layout's flat ids.
         info: Axes, scenes, source, fps_hz, sha256 of the clips, ...
         name: A shipped name or the folder's.
@@ -99,7 +100,8 @@ def save_world_model(
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     shape = next(name for name, (_, cls) in SHAPES.items() if isinstance(model, cls))
     (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2, sort_keys=True, default=str) + "\n")
-    (folder / "world_model.json").write_text(json.dumps({**info, "shape": shape}, indent=2, sort_keys=True) + "\n")
+    about = {**info, "shape": shape, "tokenizer": name_of(tokenizer)}
+    (folder / "world_model.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
 
 
 def load_world_model(name: str | Path) -> WorldModel:
@@ -119,4 +121,5 @@ def load_world_model(name: str | Path) -> WorldModel:
     config_class, model_class = SHAPES[info["shape"]]
     model = model_class(config_class.from_dict(json.loads((folder / "config.json").read_text())))
     model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
-    return WorldModel(FrameTokenizer.from_pretrained(folder), model.eval().requires_grad_(False), info, str(name))
+    tokenizer = load_tokenizer(info.get("tokenizer", "fsq"), folder)
+    return WorldModel(tokenizer, model.eval().requires_grad_(False), info, str(name))

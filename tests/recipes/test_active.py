@@ -1,4 +1,4 @@
-"""Choosing questions as real commands: select, annotate its questions, the curve, and whole rounds, at tiny sizes."""
+"""Choosing questions as real commands: select, annotate its questions, the curve, at tiny sizes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,6 @@ def test_mistakes_are_one_sentence(folder: Path) -> None:
     assert "names 2 rollouts" in gptsim("annotate", "--name", "e", *wishes, fails=True)
     assert "must hold random" in gptsim("active_curve", "--name", "f", "arms=[active]", fails=True)
     assert "rising" in gptsim("active_curve", "--name", "g", "budgets=[20, 10]", fails=True)
-    assert "arms must be" in gptsim("rounds", "--name", "h", "arms=[best]", fails=True)
 
 
 def test_the_curve_is_measured_and_goes_on_where_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,25 +167,3 @@ def test_the_curve_is_measured_and_goes_on_where_it_was(folder: Path, monkeypatc
     gptsim("active_curve", "--name", "victim", "--resume")
     resumed = read_json("runs/victim/report.json")
     assert {**resumed, "plot": ""} == {**whole, "plot": ""}
-
-
-@pytest.mark.slow
-def test_rounds_close_the_circle_and_go_on_where_they_were(folder: Path) -> None:
-    from align.video.folder import load_clip_folder
-
-    wishes = ("rounds=2", "contexts=8", "votes=60", "num_epochs=10", "dpo_steps=2", "held_out_contexts=4")
-    report = run("rounds", *wishes, "simulator_contexts=2", "num_workers=1")
-    random, active = report["arms"]["random"], report["arms"]["active"]
-    assert random[0] == active[0], "the first round is shared"
-    assert [row["votes"] for row in active] == [60, 120]
-    assert active[1]["questions"]["selection"] == {"random": 12, "active": 48}
-    assert random[1]["questions"]["selection"] == {"random": 60}
-    assert all(0 <= row["accuracy"] <= 1 and row["unsafe"]["n"] == 6 for row in active)
-    dreams = load_clip_folder("runs/rounds/data/active-2/rollouts").table
-    assert len(dreams) == 2 * 96 and set(dreams["adapter_id"]) == {"", active[0]["adapter"]}, "dreamed by the tuned model"
-    assert len(read_json(Path(active[1]["reward_model"]) / "votes_used.json")) <= 120
-    assert Path(report["plot"]).read_bytes().startswith(b"\x89PNG")
-    for leftover in ("report.json", "steps/active-2-dpo/report.json"):
-        Path("runs/rounds", leftover).unlink()
-    gptsim("rounds", "--name", "rounds", "--resume")
-    assert read_json("runs/rounds/report.json") == report

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,8 @@ def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -
     # The votes themselves are mostly ties about such dreams; the reward model ranks them all.
     few = (*TUNE, "reward_model=reward", "num_steps=4", "save_every=4")
     assert run("dpo", *few, "out=one", "batch_size=4")["num_pairs"] >= 16
-    finish(start("dpo", "--name", "two", "--num-processes", "2", *few, "out=two"))
+    ddp = ("--num-processes", "2", "--accelerate-config", "ddp")
+    finish(start("dpo", "--name", "two", *ddp, *few, "out=two", ACCELERATE_USE_CPU="true"))
     run("dpo", *few, "out=half", name="half")
     assert read_json("runs/two/run.json")["num_processes"] == 2
 
@@ -247,6 +249,95 @@ def test_two_ranks_train_the_adapter_of_one_with_twice_the_batch(folder: Path) -
     one, two, half = (learned(name) for name in ("one", "two", "half"))
     assert (two - one).norm() < 0.03 * one.norm()
     assert (half - one).norm() > 0.15 * one.norm(), "ranks that don't share gradients would be noticed"
+
+
+@pytest.mark.slow
+def test_two_ranks_that_share_the_weights_out_train_the_same_adapter(folder: Path) -> None:
+    """FSDP2 as it ships, and once more from a checkpoint of a killed run."""
+    import torch
+
+    from recipes._launch import Request, open_run
+
+    few = (*TUNE, "reward_model=reward", "num_steps=4", "save_every=2")
+    run("dpo", *few, "out=one", "batch_size=4")
+    request = Request("dpo", overrides=[*few, "out=two"], name="two", num_processes=2)
+    for resume in (False, True):
+        open_run(replace(request, resume=resume))[2].close()
+        config = [
+            "--config_file",
+            str(ROOT / "recipes/accelerate/fsdp2.yaml"),
+            "--num_processes",
+            "2",
+            "--mixed_precision",
+            "no",
+        ]
+        # Accelerate takes CPUs for a kind of ranks that knows no FSDP, so the rank is a script of ours.
+        worker = [str(Path(__file__).with_name("cpu_rank.py")), "dpo", "runs/two"]
+        command = [sys.executable, "-m", "accelerate.commands.launch", *config, "--num_processes", "2", *worker]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_TORCH_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+        finish(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        one, two = weights(folder / "one"), weights(folder / "two")
+        assert one.keys() == two.keys()
+        assert all(one[name].shape == two[name].shape for name in one), "whole tensors, not a rank's share"
+        difference = torch.cat([(one[name] - two[name]).flatten() for name in one if "lora_B" in name])
+        assert difference.norm() < 0.03 * torch.cat([one[name].flatten() for name in one if "lora_B" in name]).norm()
+        shutil.rmtree(folder / "two")
+        Path("runs/two/report.json").unlink()
+        shutil.rmtree("runs/two/checkpoints/checkpoint-4")
+
+
+@pytest.mark.slow
+def test_two_ranks_dream_what_one_dreams(folder: Path) -> None:
+    from align.video.folder import load_clip_folder
+
+    wishes = ("model=wm", "contexts=clips", "out=shared", "samples_per_context=4", "num_workers=1")
+    finish(start("rollout", "--name", "shared", "--num-processes", "2", *wishes))
+    columns = ["rollout_id", "context_id", "seed", "sha256", "scene"]
+    assert load_clip_folder("shared").table[columns].equals(load_clip_folder("dreams").table[columns])
+
+
+def test_a_training_that_would_be_in_vain_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from align.world_models import adapters
+
+    def zeros(*arguments: Any) -> Any:
+        policy = plain(*arguments)
+        for name, tensor in policy.named_parameters():
+            if ".lora_A." in name:
+                tensor.data.zero_()
+        return policy
+
+    plain = adapters.add_lora
+    monkeypatch.setattr(adapters, "add_lora", zeros)
+    said = refused("dpo", *TUNE, "reward_model=reward", "out=vain")
+    assert "error: the adapter is empty: no gradient" in said and not Path("vain").exists()
+
+
+def test_a_copied_recipe_runs(folder: Path) -> None:
+    from ui.cli.main import app
+
+    copied = CliRunner().invoke(app, ["recipes", "copy", "dpo", "mine"], prog_name="gptsim")
+    assert copied.stdout.splitlines()[-1] == "run it with: gptsim run ./mine/dpo.py"
+    wishes = (*TUNE, "reward_model=reward", "num_steps=2", "save_every=2")
+    assert run("./mine/dpo.py", *wishes, name="copied")["num_pairs"] >= 2
+    assert read_json("runs/copied/run.json")["recipe"] == "dpo"
+
+
+@pytest.mark.parametrize(("recipe", "dreams"), [("dpo", False), ("grpo", True)])
+def test_a_dry_run_shows_what_would_be_trained_and_writes_nothing(recipe: str, dreams: bool, folder: Path) -> None:
+    from ui.cli.main import app
+
+    before = sorted(folder.iterdir())
+    wishes = ["model=wm", "rank=2", "num_steps=10", "--dry-run"]
+    result = CliRunner().invoke(app, ["run", recipe, *wishes], prog_name="gptsim")
+    assert result.exit_code == 0, result.output
+    assert sorted(folder.iterdir()) == before
+    assert "num_steps: 10\n" in result.stdout and "model: wm\n" in result.stdout
+    # Rank 2 on 4 projections of 32 x 32 and 2 of 32 x 128 in one layer, and 32 x 16 behind it.
+    count = 2 * (4 * (32 + 32) + 2 * (32 + 128) + (32 + 16))
+    assert f"trained: {count:,} of " in result.stdout and "estimate" in result.stdout
+    assert ("dreaming" in result.stdout) == dreams
+    silent = CliRunner().invoke(app, ["run", "annotate", "--dry-run", "--json", "figures.json"], prog_name="gptsim")
+    assert "nothing can be said about its cost" in silent.stdout and read_json("figures.json") == {}
 
 
 @pytest.mark.slow

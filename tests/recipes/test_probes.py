@@ -25,42 +25,6 @@ def run(recipe: str, *wishes: str, name: str = "", expect: int = 0) -> Any:
     return result.output if expect else read_json(Path("runs") / (name or recipe) / "report.json")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a world model ``wm`` at 16x16 pixels, an ``adapter``, a ``judge`` and a ``reward`` model, all untrained."""
-    import torch
-
-    from align.audit.judge import JudgeConfig, OutcomeJudge
-    from align.scenes import make_scene
-    from align.world_models.adapters import add_lora, save_adapter
-    from align.world_models.layout import TokenLayout
-    from align.world_models.temporal_depth import TemporalDepthConfig, TemporalDepthModel
-    from align.world_models.tokenizer import FrameTokenizer, TokenizerConfig
-    from align.world_models.world_model import save_world_model
-    from reward_models.backbones import Difference
-    from reward_models.model import HeadConfig, RewardModel
-
-    folder = tmp_path_factory.mktemp("probes")
-    torch.manual_seed(0)
-    tokenizer = FrameTokenizer(TokenizerConfig((16, 16), (8, 8), (4, 4), width=8))
-    layout = TokenLayout(16, 2, 4, 17, make_scene("pour").action_space)
-    sizes = {"grid": (2, 2), "trunk_width": 32, "trunk_layers": 1, "depth_layers": 1, "hidden_width": 16}
-    model = TemporalDepthModel(TemporalDepthConfig(layout.to_dict(), **sizes))
-    save_world_model(folder / "wm", tokenizer, model, {})
-    policy = add_lora(model.requires_grad_(False), 2, 4, 0)
-    with torch.no_grad():
-        for name, tensor in policy.named_parameters():
-            if "lora_B" in name:
-                tensor.normal_(std=1.0)
-    save_adapter(policy, folder / "adapter", "action", "")
-    OutcomeJudge(JudgeConfig(AXES, width=8, readable_threshold=0.0)).save(folder / "judge")
-    reward = RewardModel(Difference(grid=2, num_moments=3), HeadConfig(AXES, 2, 3, 4, 11))
-    reward.fail_slope.fill_(1.0)
-    reward.fail_bias.fill_(0.0)
-    reward.save_pretrained(folder / "reward")
-    return folder
-
-
 @pytest.fixture
 def folder(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with links to the models."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,28 @@ def test_scores_are_the_members_mean_and_spread(model: RewardModel, video: Tenso
     assert scores.axis("success") == 1
     with pytest.raises(ValueError, match="spill, success"):
         scores.axis("breakage")
+
+
+def test_scores_with_gradient_are_the_scores_and_follow_the_pixels(model: RewardModel, video: Tensor) -> None:
+    wanted = model.score(video)
+    video.requires_grad_()
+    scores = model.score_with_gradient(video)
+    assert torch.allclose(scores.mean, wanted.mean, atol=1e-6)
+    assert torch.allclose(scores.uncertainty, wanted.uncertainty, atol=2e-6)
+    (slope,) = torch.autograd.grad(scores.lower_confidence_bound(0.5)[:, 0].sum(), video)
+    assert (slope.flatten(2).abs().sum(-1) > 0).all(), "every frame is looked at here, the first one in every difference"
+    step = 5e-4 * slope.sign()
+    with torch.no_grad():
+        rise = (model.score_with_gradient(video + step).mean - 0.5 * model.score_with_gradient(video + step).uncertainty)[:, 0]
+    assert (rise > scores.lower_confidence_bound(0.5)[:, 0]).all()
+
+
+def test_a_single_member_has_a_gradient_too(video: Tensor) -> None:
+    config = replace(CONFIG, num_members=1)
+    model = RewardModel(Difference(grid=2, num_moments=2), config, torch.Generator().manual_seed(0)).eval()
+    scores = model.score_with_gradient(video.requires_grad_())
+    (slope,) = torch.autograd.grad(scores.lower_confidence_bound(1.0).sum(), video)
+    assert slope.isfinite().all() and (scores.uncertainty < 2e-6).all()
 
 
 def test_a_clip_scores_the_same_in_any_company(model: RewardModel, video: Tensor) -> None:

@@ -7,14 +7,55 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ui.cli._options import Config, Json, Name, Overrides, Resume, Runs, Seed, Wishes, run_recipe
+
 if TYPE_CHECKING:
     from align.audit.ledger import Record
 
 app = typer.Typer(
-    name="audit", help="Check scored rollouts against a policy, and get a verdict with error bars.", no_args_is_help=True
+    name="audit", help="Hold a model, or scored rollouts, against a policy: a verdict with error bars.", no_args_is_help=True
 )
 
 _SHOWN = 10
+
+
+@app.command("run")
+def run_audit(
+    overrides: Overrides = None,
+    model: Annotated[
+        str, typer.Option("--model", help="World model: a shipped name or a folder.", show_default="household")
+    ] = "",
+    adapter: Annotated[str, typer.Option("--adapter", help="Adapter folder; held against its base.")] = "",
+    reward_model: Annotated[str, typer.Option("--reward-model", help="Folder of a reward model.")] = "",
+    votes: Annotated[str, typer.Option("--votes", help="Vote file; needs --rollouts.")] = "",
+    rollouts: Annotated[str, typer.Option("--rollouts", help="Rollout folder that the votes are about.")] = "",
+    policy: Annotated[str, typer.Option("--policy", help="YAML file with what is tolerated; see gptsim audit policy.")] = "",
+    size: Annotated[
+        str, typer.Option("--size", help="small (minutes, settles little) or full (for a verdict).", show_default="small")
+    ] = "",
+    config: Config = None,
+    name: Name = None,
+    resume: Resume = False,
+    seed: Seed = None,
+    json: Json = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Audit a model, and its adapter, reward model and votes where they are given: every probe, one verdict.
+
+    Exit code 0: pass. 1: something that the policy does not tolerate. 2: nothing found, but it could not have been found. 3 or
+    more: the audit could not be made. An interrupted one goes on with --name NAME --resume.
+    """
+    import json as json_text
+
+    from align.audit.table.verdicts import EXIT_CODES
+
+    given = {"model": model, "adapter": adapter, "reward_model": reward_model, "votes": votes, "rollouts": rollouts}
+    given |= {"policy": policy, "size": size}
+    # Quoted, so that a path that looks like YAML stays a path.
+    wanted = [f"{field}={json_text.dumps(value)}" for field, value in given.items() if value]
+    wishes = Wishes(config, name, resume, seed, json, runs, [*wanted, *(overrides or [])])
+    report = run_recipe("audit", wishes, command="audit run", show=_print)
+    raise typer.Exit(EXIT_CODES[report["verdict"]])
 
 
 @app.command("table")
@@ -45,10 +86,10 @@ def audit_table_command(
     Exit code 0: pass. 1: a gap, a rate or unscored rollouts that the policy does not tolerate. 2: nothing found, but it could
     not have been found. 3 or more: the audit could not be made.
     """
+    from align.audit.policy import load_policy
     from align.audit.table.audit import audit_table
     from align.audit.table.groups import understand
     from align.audit.table.page import write_audit
-    from align.audit.table.policy import load_policy
     from align.audit.table.reading import read_table
     from align.audit.table.verdicts import EXIT_CODES
     from align.io import write_json
@@ -81,9 +122,11 @@ def _provenance(table: Path, policy: Path | None, policy_sha256: str) -> dict[st
 
 
 def _print(report: dict[str, Any]) -> None:
-    findings = report["findings"]
+    gates = [{**gate, "sentence": f"{gate['name']}: {gate['text']}"} for gate in report.get("gates", [])]
     for verdict in ("violation", "cannot tell"):
-        sentences = [finding["sentence"] for finding in findings if finding["verdict"] == verdict]
+        checks = [check for check in (*gates, *report["findings"]) if check["verdict"] == verdict]
+        # A whole audit says which probe found it.
+        sentences = [f"{check['probe']}: {check['sentence']}" if "probe" in check else check["sentence"] for check in checks]
         for sentence in sentences[:_SHOWN]:
             typer.echo(f"{verdict}: {sentence}")
         if len(sentences) > _SHOWN:
@@ -113,6 +156,6 @@ def _holds(record: Record, sha256: str) -> bool:
 @app.command("policy")
 def print_policy() -> None:
     """Print the default policy, to be kept in a file, edited, and put on record before the audit."""
-    from align.audit.table.policy import DEFAULT_TEXT
+    from align.audit.policy import DEFAULT_TEXT
 
     typer.echo(DEFAULT_TEXT, nl=False)

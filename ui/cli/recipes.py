@@ -28,7 +28,7 @@ def list_() -> None:
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="Name from 'gptsim recipes list'.")],
+    name: Annotated[str, typer.Argument(help="Name from 'gptsim recipes list', or accelerate/NAME, a launch configuration.")],
     dest: Annotated[Path, typer.Argument(help="Folder for the copy; made if it is missing. Nothing in it is overwritten.")],
 ) -> None:
     """Copy a recipe and its YAML to a folder of yours."""
@@ -37,4 +37,7 @@ def copy(
     written = copy_recipe(name, dest)
     for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(f"run it with: gptsim run {written[0] if written[0].is_absolute() else f'./{written[0]}'}")
+    place = written[0] if written[0].is_absolute() else f"./{written[0]}"
+    typer.echo(
+        f"run it with: gptsim run {place}" if written[0].suffix == ".py" else f"use it with: --accelerate-config {place}"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
-from align.tuning.policy import id_tokenizer, score_actions, use_compact_head
+from align.tuning.policy import estimate_kl, id_tokenizer, score_actions, use_compact_head
 
 Make = Callable[..., Any]
 
@@ -42,3 +42,13 @@ def test_scores_of_actions_are_the_models_own(model: Any, layout: Any, random_id
     torch.testing.assert_close(log_probs, wanted.gather(2, targets[..., None])[..., 0], atol=2e-5, rtol=0)
     torch.testing.assert_close(entropy, -(wanted.exp() * wanted).sum(-1), atol=2e-5, rtol=0)
     assert log_probs.shape == (5, 3 * layout.num_dims) and (entropy > 0).all()
+
+
+def test_kl_of_rollouts_is_zero_at_the_base_and_sums_over_actions(make_model: Make, random_ids: Make) -> None:
+    policy, base, ids = make_model("flat"), make_model("flat", seed=1), random_ids(3)
+    assert torch.equal(estimate_kl(base, base, ids), torch.zeros(3, dtype=torch.float64))
+    mask = base.layout.action_mask()[1:]
+    ratio = (policy.token_log_probs(ids) - base.token_log_probs(ids))[:, mask].double()
+    by_hand = torch.stack([sum(torch.exp(-r) - 1 + r for r in row) for row in ratio])
+    torch.testing.assert_close(estimate_kl(policy, base, ids), by_hand, atol=1e-4, rtol=1e-4)
+    assert (by_hand > 0).all()

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 
 from align.errors import AdapterError
-from align.world_models.adapters import adapter_path, add_lora, export_merged, load_policy, policy_of, save_adapter
+from align.world_models.adapters import adapter_path, add_lora, export_merged, load_policy, policy_of, save_adapter, start_from
 
 Make = Callable[..., Any]
 
@@ -156,3 +156,25 @@ def test_a_peft_folder_that_says_nothing_is_shared(make_model: Make, tmp_path: P
     make_adapter(make_model("temporal_depth")).save_pretrained(tmp_path / "adapter")
     assert adapter_path(tmp_path / "adapter") == "shared"
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("path", ["shared", "action"])
+def test_tuning_can_go_on_from_a_saved_adapter(model: Any, random_ids: Make, tmp_path: Path, path: str) -> None:
+    ids = random_ids(2)
+    peft = saved(model, tmp_path / "adapter", path)
+    fresh = add_lora(model, 2, 4, seed=5)
+    start_from(fresh, tmp_path / "adapter", path)
+    wanted, got = (lora.get_base_model().token_log_probs(ids) for lora in (peft, fresh.eval()))
+    torch.testing.assert_close(got, wanted)
+    assert any(p.requires_grad for p in fresh.parameters())
+
+
+def test_an_adapter_that_doesnt_fit_is_no_start(make_model: Make, tmp_path: Path) -> None:
+    model = make_model("flat")
+    saved(model, tmp_path / "adapter", "shared")
+    with pytest.raises(AdapterError, match="works on the path shared; set path=shared"):
+        start_from(add_lora(model, 2, 4, 0), tmp_path / "adapter", "action")
+    with pytest.raises(AdapterError, match="has rank 2 and alpha 4; set rank and alpha to these"):
+        start_from(add_lora(model, 3, 4, 0), tmp_path / "adapter", "shared")
+    with pytest.raises(AdapterError, match="does not fit this world model"):
+        start_from(add_lora(make_model("temporal_depth"), 2, 4, 0), tmp_path / "adapter", "shared")

@@ -15,6 +15,13 @@ from align.world_models.flat import FlatModel
 SMALL = {
     "llama": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48},
     "gpt_neox": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48},
+    "qwen2": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+    },
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 0, "eos_token_id": 0},
 }
 
@@ -62,3 +69,19 @@ def test_a_head_with_a_bias_is_refused(layout: Any) -> None:
     inner.lm_head = torch.nn.Linear(32, layout.vocab_size, bias=True)
     with pytest.raises(ValueError, match="bias"):
         FlatModel.wrap(inner, layout)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox", "qwen2"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_unwrapping_gives_the_familys_own_model_back(
+    name: str, tied: bool, layout: Any, random_ids: Callable[..., Any]
+) -> None:
+    model = FlatModel.wrap(make_lm(name, layout.vocab_size + 3, tie_word_embeddings=tied), layout)
+    with torch.no_grad():
+        model.lm_head.weight[:, 0] += 1  # what was tied once may have been tuned since
+    inner = model.unwrap()
+    assert inner.config.model_type == name
+    again = FlatModel.wrap(inner, layout)
+    ids = random_ids(2)
+    torch.testing.assert_close(again.token_log_probs(ids), model.token_log_probs(ids), atol=1e-5, rtol=0)
+    assert not {t.data_ptr() for t in inner.parameters()} & {t.data_ptr() for t in model.parameters()}
