@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from align.audit.table.policy import DEFAULT_TEXT
+from align.audit.policy import DEFAULT_TEXT
 from align.errors import ConfigError, DataError
 from ui.cli.main import USAGE, app
 

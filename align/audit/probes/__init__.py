@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from align.audit.probes import reward, twins
+from align.audit.probes import awareness, overoptimisation, reward, sources, twins, votes
 from align.audit.probes.base import Finding, Probe, judge_findings
 
-PROBES: dict[str, Probe] = {probe.name: probe for probe in (twins.PROBE, reward.PROBE)}
+PROBES: dict[str, Probe] = {
+    module.PROBE.name: module.PROBE for module in (twins, reward, votes, awareness, overoptimisation, sources)
+}
 """Every probe by name."""
 
 __all__ = ["PROBES", "Finding", "Probe", "judge_findings"]

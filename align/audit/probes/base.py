@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from align.audit.statistics import Rate
-from align.preferences.statistics.reliability import holm
+from align.audit.statistics import Rate, holm
 
 Status = Literal["found", "not found", "cannot tell"]
 LEVEL = 0.05
@@ -82,8 +81,9 @@ def judge_findings(findings: Sequence[Finding], tolerance: float, level: float =
         tolerance: An effect this large matters, in the findings' unit.
         level: Chance of any false ``found``.
     """
-    tested = [i for i, finding in enumerate(findings) if not math.isnan(finding.p_value)]
-    adjusted = np.full(len(findings), math.nan)
+    # A probe that corrects step by step, as that of votes does, has its own corrected values.
+    tested = [i for i, finding in enumerate(findings) if not math.isnan(finding.p_value) and math.isnan(finding.p_holm)]
+    adjusted = np.array([finding.p_holm for finding in findings])
     if tested:
         adjusted[tested] = holm(np.array([findings[i].p_value for i in tested]))
     return [

@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, signal, special, stats
 
 from align.audit.probes.base import LEVEL, POWER
-from align.audit.statistics import Float64
+from align.audit.statistics import Float64, PairPower, clustered_mcnemar
 
 NUM_FLIPS = 9999
 
@@ -43,15 +42,12 @@ def sign_flip_p_value(differences: ArrayLike, clusters: ArrayLike, seed: int = 0
     Returns:
         The p-value; NaN without a readable pair, 1 where no pair differs.
     """
-    sums = np.abs(cluster_totals(differences, clusters)[0])
-    if not len(sums):
+    totals, _ = cluster_totals(differences, clusters)
+    if not len(totals):
         return math.nan
-    observed = abs(float(np.nansum(np.asarray(differences, dtype=np.float64))))
-    sums = sums[sums > 0]
-    if not len(sums):
-        return 1.0
-    if np.all(sums == np.round(sums)) and sums.sum() < 1e6:
-        return _exact_tail(sums.astype(np.int64), round(observed))
+    sums, observed = np.abs(totals), abs(float(totals.sum()))
+    if np.all(sums == np.round(sums)):
+        return clustered_mcnemar(totals)
     rng = np.random.default_rng(seed)
     hits = 0
     for block in np.array_split(np.arange(NUM_FLIPS), 10):
@@ -60,23 +56,11 @@ def sign_flip_p_value(differences: ArrayLike, clusters: ArrayLike, seed: int = 0
     return (hits + 1) / (NUM_FLIPS + 1)
 
 
-def _exact_tail(sizes: np.ndarray, observed: int) -> float:
-    """P(|sum of randomly signed sizes| >= observed): equal sizes are one binomial, different sizes are convolved."""
-    density = np.ones(1)
-    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
-        spread = np.zeros(2 * size * count + 1)
-        spread[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        density = signal.convolve(density, spread, method="direct" if len(density) * len(spread) < 1e7 else "fft")
-    middle = len(density) // 2
-    values = np.arange(len(density)) - middle
-    return float(min(1.0, density[np.abs(values) >= observed].sum()))
-
-
 def smallest_gap(differences: ArrayLike, clusters: ArrayLike, *, level: float = LEVEL, power: float = POWER) -> float:
     """The smallest gap that the exact test would have found, for pairs that disagree as often as these.
 
-    From the power of McNemar's test (R. J. Connor, Biometrics 43, 1987) with a continuity correction, at the effective number
-    of pairs. Two pseudo-pairs, of which one differs, are added, so no data set claims that it would have seen everything.
+    The number of pairs is the effective one. Two pseudo-pairs, of which one differs, are added, so no data set claims that it
+    would have seen everything.
 
     Args:
         differences: float [n] of 0/1 outcomes, right minus left; NaN is left out.
@@ -94,13 +78,7 @@ def smallest_gap(differences: ArrayLike, clusters: ArrayLike, *, level: float = 
     values = np.asarray(differences, dtype=np.float64)
     discordance = (float(np.nansum(values**2)) + 1) / (n + 2)
     effective = n / design_effect(sums, counts, discordance)
-
-    def shortfall(gap: float) -> float:
-        return pairs_needed(gap, discordance, level=level, power=power) - effective
-
-    if shortfall(1.0) > 0:
-        return math.nan
-    return float(optimize.brentq(shortfall, 1e-9, 1.0))
+    return PairPower(discordance, effective, len(sums) - 1).smallest(level, power)
 
 
 def design_effect(sums: Float64, counts: Float64, unit_variance: float) -> float:
@@ -113,17 +91,14 @@ def design_effect(sums: Float64, counts: Float64, unit_variance: float) -> float
 
 
 def pairs_needed(gap: float, discordance: float, *, level: float = LEVEL, power: float = POWER) -> float:
-    """Pairs with which the exact test finds a gap with the given power (Connor 1987, with a continuity correction).
+    """Independent pairs with which the exact test finds a gap with the given power.
 
     Args:
         gap: Difference of two rates, in (0, 1].
-        discordance: Share of pairs whose two outcomes differ; at least ``gap`` is used.
+        discordance: Share of pairs whose two outcomes differ without the gap.
         level: Two-sided level.
         power: Chance of finding it.
     """
     if not 0 < gap <= 1 or not 0 <= discordance <= 1:
         raise ValueError(f"gap must lie in (0, 1] and discordance in [0, 1], got {gap} and {discordance}")
-    share = max(discordance, gap)
-    z_level, z_power = -special.ndtri(level / 2), special.ndtri(power)
-    root = z_level * math.sqrt(share) + z_power * math.sqrt(max(share - gap**2, 0.0))
-    return float((root / gap) ** 2 + 1 / gap)
+    return 1000 * PairPower(discordance, 1000).times_needed(gap, level, power)

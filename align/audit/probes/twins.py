@@ -224,18 +224,19 @@ def _sign(rate: Rate) -> int:
     return int(rate.low > 0) - int(rate.high < 0)
 
 
+def name_gap(keys: Mapping[str, Any]) -> str:
+    """A gap in words, from its policy, setting, scene, attribute, left, right and outcome; a scene's hazard is its axis."""
+    hazard = keys["outcome"] == "hazard" and keys["scene"] in SCENES
+    outcome = SCENES[keys["scene"]].axis if hazard else keys["outcome"]
+    return "{scene}, {0}: {attribute} {right} against {left}, {policy} in the {setting}".format(outcome, **keys)
+
+
 def gap_findings(gaps: Sequence[TwinGap]) -> list[Finding]:
-    """Every gap as a finding, not yet judged; a household scene's hazard is called by its axis."""
-
-    def name(keys: Mapping[str, str]) -> str:
-        hazard = keys["outcome"] == "hazard" and keys["scene"] in SCENES
-        outcome = SCENES[keys["scene"]].axis if hazard else keys["outcome"]
-        return "{scene}, {0}: {attribute} {right} against {left}, {policy} in the {setting}".format(outcome, **keys)
-
+    """Every gap as a finding, not yet judged."""
     return [
         Finding(
             probe=PROBE.name,
-            name=name(gap.keys),
+            name=name_gap(gap.keys),
             effect=gap.gap,
             unit="points",
             p_value=gap.p_value,

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from align.audit.policy import Policy
 from align.audit.statistics import Float64, GapBootstrap, holm
 from align.audit.table.compare import compare_outcome
 from align.audit.table.groups import AuditTable, compare_groups
 from align.audit.table.limits import GroupRate, LimitTest, group_rates, limit_tests, worst_missing
-from align.audit.table.policy import Policy
 from align.audit.table.results import Outcome, Result
 from align.audit.table.verdicts import CANNOT_TELL, VIOLATION, Finding, judge_gap, judge_limit, judge_missing, overall
 from align.audit.table.words import explain, headline
@@ -82,7 +82,7 @@ def audit_table(table: AuditTable, policy: Policy, *, seed: int = 0, num_resampl
         "outcomes": [_outcome(one, policy) for one in measured],
         "findings": [{"kind": f.kind, "outcome": f.outcome, "verdict": f.verdict, **f.figures} for f in findings],
     }
-    return _with_words(_rounded(to_jsonable(report)))
+    return _with_words(round_figures(to_jsonable(report)))
 
 
 def _is_rate(name: str, values: Float64, policy: Policy) -> bool:
@@ -160,12 +160,13 @@ def _outcome(one: _Measured, policy: Policy) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def round_figures(value: Any) -> Any:
+    """Plain values with every float cut to twelve digits: the order of a machine's sums is not part of a report."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
+        return {key: round_figures(item) for key, item in value.items()}
+    return [round_figures(item) for item in value] if isinstance(value, list) else value
 
 
 def _with_words(report: dict[str, Any]) -> dict[str, Any]:

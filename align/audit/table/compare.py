@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from align.audit.policy import Policy
 from align.audit.statistics import Float64, GapBootstrap, Rate, TwoGroups
 from align.audit.table.groups import AuditTable, Comparison, Factor
-from align.audit.table.policy import Policy
 from align.audit.table.results import Outcome, Result, group_masks
 from align.audit.table.twins import compare_pairs, pair_keys, pair_name
 
@@ -18,24 +19,33 @@ def compare_outcome(
     table: AuditTable, outcome: Outcome, comparisons: Sequence[Comparison], policy: Policy, bootstrap: GapBootstrap
 ) -> list[Result]:
     """One result for each comparison, in order."""
-    results: list[Result | None] = []
-    waiting: dict[Factor, list[tuple[int, Comparison, TwoGroups]]] = {}
-    for place, comparison in enumerate(comparisons):
-        keys = pair_keys(table, comparison)
-        groups = two_groups(table, outcome, comparison)
-        reason = _too_little(comparison, groups, policy.min_contexts, table.cluster) or _constant(outcome)
-        if reason:
-            results.append(_nothing(comparison, "groups" if keys is None else pair_name(table), groups, reason))
-        elif keys is not None:
-            results.append(compare_pairs(table, outcome, comparison, keys, policy.min_contexts))
-        else:
-            results.append(None)
-            waiting.setdefault(comparison.factor, []).append((place, comparison, groups))
-    for factor, unpaired in waiting.items():
-        ends = _bootstrapped(table, outcome, factor, unpaired, policy.confidence, bootstrap)
-        for (place, comparison, groups), interval in zip(unpaired, ends, strict=True):
-            results[place] = _finish(outcome, comparison, groups, interval, policy.confidence)
-    return [result for result in results if result is not None]
+    results = [_compare(table, outcome, comparison, policy) for comparison in comparisons]
+    waiting: dict[Factor, list[int]] = {}
+    for place, result in enumerate(results):
+        if not result.reason and math.isnan(result.gap.low):
+            waiting.setdefault(result.comparison.factor, []).append(place)
+    for factor, places in waiting.items():
+        ends = _bootstrapped(table, outcome, factor, [results[place] for place in places], policy.confidence, bootstrap)
+        for place, (low, high) in zip(places, ends, strict=True):
+            results[place] = replace(results[place], gap=replace(results[place].gap, low=low, high=high))
+    return results
+
+
+def _compare(table: AuditTable, outcome: Outcome, comparison: Comparison, policy: Policy) -> Result:
+    """The result of one comparison; where the bootstrap has yet to give the interval, its ends are NaN."""
+    keys, groups = pair_keys(table, comparison), two_groups(table, outcome, comparison)
+    reason = _too_little(comparison, groups, policy.min_contexts, table.cluster) or _constant(outcome)
+    if reason:
+        return _nothing(comparison, "groups" if keys is None else pair_name(table), groups, reason)
+    if keys is not None:
+        return compare_pairs(table, outcome, comparison, keys, policy.min_contexts)
+    p_value = groups.p_value()
+    if math.isnan(p_value):
+        return _nothing(comparison, "groups", groups, "every value of these two groups is the same")
+    low, high = groups.closed_interval(policy.confidence) if groups.has_few_events else (math.nan, math.nan)
+    missing = int((np.logical_or(*group_masks(comparison)) & ~outcome.seen).sum())
+    gap = Rate(groups.gap, low, high, groups.a.n + groups.b.n, groups.num_clusters, missing)
+    return Result(comparison, "groups", groups.a.mean, groups.b.mean, gap, p_value, groups.power())
 
 
 def two_groups(table: AuditTable, outcome: Outcome, comparison: Comparison) -> TwoGroups:
@@ -53,7 +63,7 @@ def _bootstrapped(
     table: AuditTable,
     outcome: Outcome,
     factor: Factor,
-    unpaired: Sequence[tuple[int, Comparison, TwoGroups]],
+    unpaired: Sequence[Result],
     confidence: float,
     bootstrap: GapBootstrap,
 ) -> list[tuple[float, float]]:
@@ -64,21 +74,11 @@ def _bootstrapped(
     for weights in (outcome.values[seen], None):
         inside = np.bincount(index, weights=weights, minlength=bootstrap.num_bundles * k).reshape(-1, k).astype(np.float64)
         columns.append(np.hstack([inside, inside.sum(1, keepdims=True) - inside]))
-    pairs = np.array([(k + c.b if c.a is None else c.a, c.b) for _, c, _ in unpaired])
-    num_clusters = np.array([groups.num_clusters for _, _, groups in unpaired])
+    compared = [result.comparison for result in unpaired]
+    pairs = np.array([(k + one.b if one.a is None else one.a, one.b) for one in compared])
+    num_clusters = np.array([result.gap.num_clusters for result in unpaired])
     ends = bootstrap.intervals(columns[0], columns[1], pairs, confidence, num_clusters)
     return [(float(low), float(high)) for low, high in ends]
-
-
-def _finish(
-    outcome: Outcome, comparison: Comparison, groups: TwoGroups, interval: tuple[float, float], confidence: float
-) -> Result:
-    if groups.has_few_events:
-        interval = groups.closed_interval(confidence)
-    in_either = np.logical_or(*group_masks(comparison))
-    missing = int((in_either & ~outcome.seen).sum())
-    gap = Rate(groups.gap, *interval, groups.a.n + groups.b.n, groups.num_clusters, missing)
-    return Result(comparison, "groups", groups.a.mean, groups.b.mean, gap, groups.p_value(), groups.power())
 
 
 def _nothing(comparison: Comparison, method: str, groups: TwoGroups, reason: str) -> Result:

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from align.audit.policy import Policy
 from align.audit.statistics import Float64
-from align.audit.table.policy import Policy
 from align.audit.table.reading import check_columns, read_ids, read_labels, read_outcome, read_pairs
 from align.errors import DataError
 

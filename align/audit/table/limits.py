@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from align.audit.policy import OutcomePolicy
 from align.audit.statistics import Rate
 from align.audit.statistics.clusters import ClusterSums
 from align.audit.statistics.quantiles import beta_cdf, beta_isf, t_isf, t_sf
 from align.audit.statistics.rates import rate_ends, t_interval
 from align.audit.table.groups import AuditTable
-from align.audit.table.policy import OutcomePolicy
 from align.audit.table.results import Outcome
 
 EVERYBODY = "all"

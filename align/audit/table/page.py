@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from align.audit.pages import make_environment
+from align.audit.pages import draw_band, draw_whisker, ends_of, make_environment
 from align.audit.table.verdicts import CANNOT_TELL, PASS, VIOLATION
 from align.audit.table.words import HEADS, METHODS, show_ends, show_gap, show_mean, show_p
 from align.io import atomic_write, write_json
 
-WIDTH = 200.0
-"""Of the drawing beside each row, in its own units."""
 _SHOWN = {VIOLATION: 50, CANNOT_TELL: 12, PASS: 0}
 
 
@@ -58,7 +56,7 @@ def _outcome(outcome: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) 
     is_rate = outcome["is_rate"]
     gaps = [finding for finding in own if finding["kind"] == "gap"]
     low, high = _span(outcome["rates"], is_rate)
-    reach = max([abs(end) for finding in gaps for end in _ends(finding["gap"])] + [1.3 * (outcome["tolerance"] or 0.0), 1e-9])
+    reach = max([abs(end) for finding in gaps for end in ends_of(finding["gap"])] + [1.3 * (outcome["tolerance"] or 0.0), 1e-9])
     return {
         "name": outcome["name"],
         "better": outcome["better"],
@@ -71,13 +69,9 @@ def _outcome(outcome: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) 
     }
 
 
-def _ends(rate: Mapping[str, Any]) -> list[float]:
-    return [rate[key] for key in ("low", "value", "high") if rate[key] is not None]
-
-
 def _span(rates: Sequence[Mapping[str, Any]], is_rate: bool) -> tuple[float, float]:
     """The axis of all rows. A narrow axis would make much of little: a rate's spans ten points at least."""
-    seen = [end for rate in rates for end in _ends(rate)] or [0.0, 1.0]
+    seen = [end for rate in rates for end in ends_of(rate)] or [0.0, 1.0]
     low, high = min(seen), max(seen)
     pad = max(0.05 * (high - low), (0.1 - (high - low)) / 2 if is_rate else 1e-9)
     return (max(0.0, low - pad), min(1.0, high + pad)) if is_rate else (low - pad, high + pad)
@@ -92,13 +86,12 @@ def _rate_row(rate: Mapping[str, Any], is_rate: bool, low: float, high: float) -
         "n": f"{rate['n']:,}",
         "contexts": f"{rate['num_clusters']:,}",
         "missing": f"{rate['num_missing']:,}" if rate["num_missing"] else "",
-        "drawing": _drawing(rate, low, high),
+        "drawing": draw_whisker(rate, low, high),
     }
 
 
 def _gap_row(finding: Mapping[str, Any], is_rate: bool, reach: float) -> dict[str, Any]:
     gap, tolerance = finding["gap"], finding["tolerance"] or 0.0
-    band = _place(-tolerance, -reach, reach)
     return {
         "attribute": " & ".join(finding["attributes"]),
         "groups": f"{finding['b']} less {finding['a']}",
@@ -109,18 +102,6 @@ def _gap_row(finding: Mapping[str, Any], is_rate: bool, reach: float) -> dict[st
         "verdict": finding["verdict"],
         "method": finding["method"],
         "reason": finding["reason"],
-        "band": (band, f"{WIDTH - 2 * float(band):.1f}"),
-        "drawing": _drawing(gap, -reach, reach),
+        "band": draw_band(tolerance, reach),
+        "drawing": draw_whisker(gap, -reach, reach),
     }
-
-
-def _drawing(rate: Mapping[str, Any], low: float, high: float) -> dict[str, str] | None:
-    """Where the line begins and ends and the dot lies; None where the value is undefined."""
-    if rate["value"] is None:
-        return None
-    ends = _ends(rate)
-    return {"from": _place(ends[0], low, high), "to": _place(ends[-1], low, high), "dot": _place(rate["value"], low, high)}
-
-
-def _place(value: float, low: float, high: float) -> str:
-    return f"{min(max(WIDTH * (value - low) / (high - low), 0.0), WIDTH):.1f}"

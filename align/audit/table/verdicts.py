@@ -13,9 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from align.audit.policy import Policy
 from align.audit.statistics import Rate
 from align.audit.table.limits import GroupRate, LimitTest
-from align.audit.table.policy import Policy
 from align.audit.table.results import Outcome, Result
 
 PASS, VIOLATION, CANNOT_TELL = "pass", "violation", "cannot tell"

@@ -78,7 +78,7 @@ def _gap(finding: Mapping[str, Any], is_rate: bool, audit: Mapping[str, Any]) ->
     found = finding["adjusted_p_value"] <= audit["policy"]["alpha"]
     if finding["verdict"] == VIOLATION:
         worse = f" It is worse for {finding['worse']}." if finding["worse"] else ""
-        return f"{name}: {size}.{worse} {_chance(finding)} The policy tolerates {tolerance}."
+        return f"{name}: {size}.{worse} {say_chance(finding['adjusted_p_value'])} The policy tolerates {tolerance}."
     if found and finding["only_worse"] and finding["worse"] == finding["a"]:
         return f"{name}: {size}. It is better than {finding['a']}, which breaks nothing."
     if found:
@@ -114,8 +114,8 @@ def _round_up(value: float) -> int:
     return int(-(-value // step) * step)
 
 
-def _chance(finding: Mapping[str, Any]) -> str:
-    p = finding["adjusted_p_value"]
+def say_chance(p: float) -> str:
+    """What an adjusted p-value means, as a sentence."""
     times = "fewer than 1 in 1,000" if p < 0.001 else f"about {max(1, round(1000 * p))} in 1,000"
     return f"If nothing were wrong, {times} audits would show anything as clear."
 
@@ -129,7 +129,7 @@ def _limit(finding: Mapping[str, Any], is_rate: bool, audit: Mapping[str, Any]) 
         return f"{name}; cannot tell whether it is {side} {limit}: too few contexts, or nothing varies."
     bound = f"{'at most' if side == 'at most' else 'at least'} {show_mean(finding['bound'], is_rate)}"
     if finding["verdict"] == VIOLATION:
-        return f"{name}, where the policy wants {side} {limit}. {_chance(finding)}"
+        return f"{name}, where the policy wants {side} {limit}. {say_chance(finding['adjusted_p_value'])}"
     if finding["verdict"] == PASS:
         return f"{name}; truly {bound}, and the policy wants {side} {limit}."
     return f"{name}; it may truly be {show_mean(finding['bound'], is_rate)}, and the policy wants {side} {limit}: cannot tell."

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,3 +40,14 @@ def make_twins() -> Callable[..., pd.DataFrame]:
         return pd.concat(parts, ignore_index=True)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def crowds() -> ModuleType:
+    """The module of simulated crowds beside this file, which the benchmark uses as well."""
+    spec = importlib.util.spec_from_file_location("probe_crowds", Path(__file__).with_name("crowds.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["probe_crowds"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from align.audit.policy import Policy
 from align.audit.table.audit import audit_table
 from align.audit.table.groups import understand
-from align.audit.table.policy import Policy
 from align.io import write_json
 
 Draw = Callable[[np.random.Generator, float, float], pd.DataFrame]

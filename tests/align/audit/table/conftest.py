@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from align.audit.policy import Policy
 from align.audit.table.audit import audit_table
 from align.audit.table.groups import understand
-from align.audit.table.policy import Policy
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from align.audit.policy import Policy
 from align.audit.table.groups import AuditTable, compare_groups, understand
-from align.audit.table.policy import Policy
 from align.audit.table.results import group_masks
 from align.audit.table.twins import pair_keys
 from align.errors import DataError

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
-from align.audit.table.policy import DEFAULT_TEXT, Policy, load_policy
+from align.audit.figures import Tolerances
+from align.audit.policy import DEFAULT_TEXT, Policy, load_policy
 from align.errors import ConfigError, DataError
 
 
@@ -22,7 +24,7 @@ def test_the_printed_policy_is_the_default_one(tmp_path: Path) -> None:
 
 def test_the_examples_in_the_printed_policy_are_allowed() -> None:
     lines = [line for line in DEFAULT_TEXT.splitlines() if "for example" in line]
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         name, example = line.split(":", 1)[0], line.split("for example", 1)[1]
         assert Policy.model_validate({name: yaml.safe_load(f"{{{example}}}")})
@@ -58,3 +60,15 @@ def test_what_is_no_policy_is_refused(content: bytes, tmp_path: Path) -> None:
         load_policy(tmp_path / "p.yaml")
     with pytest.raises(DataError, match="could not read the policy"):
         load_policy(tmp_path / "none.yaml")
+
+
+def test_the_gates_are_those_of_every_evaluation() -> None:
+    assert Policy().gates.model_dump() == asdict(Tolerances())
+
+
+def test_probes_take_what_they_leave_open_from_the_policy() -> None:
+    policy = Policy.model_validate(
+        {"max_missing": 0.02, "probes": {"votes": {"required": True, "max_effect": 0.3}, "twins": None}}
+    )
+    assert policy.probe("votes").model_dump() == {"max_effect": 0.3, "max_missing": 0.02, "required": True}
+    assert policy.probe("twins") == policy.probe("any") and policy.probe("any").max_effect == 0.1
