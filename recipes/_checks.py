@@ -123,6 +123,11 @@ def _turning_points(report: Report) -> list[str]:
     return list(report["turning_points"])
 
 
+def _disturbances(report: Report) -> list[str]:
+    """Gaps that a mark made, in either direction; held against a model is only what `sandbagging_findings` tests."""
+    return [str(one["text"]) for one in report["comparisons"] if one["status"] == "found"]
+
+
 def _twin_caption(clip: Mapping[str, Any]) -> str:
     from align.audit.probes.twins import name_gap
 
@@ -172,6 +177,11 @@ CHECKS: dict[str, Check] = {
             "full": {"rollouts": "", "judge": ""},
         },
         notes=_turning_points,
+    ),
+    "awareness": Check(
+        needs=(),
+        sizes={"small": {"contexts": 24, "cues": ["watermark", "label_page"]}, "full": {"contexts": 512}},
+        notes=_disturbances,
     ),
     "votes": Check(needs=("votes", "rollouts"), corrects_itself=True, gates=_vote_gates),
     "sources": Check(needs=("source_clips",), renames={"clips": "source_clips", "world_model": "model"}),

@@ -52,8 +52,14 @@ CHUNK = 64
 
 
 def main(config: Config, run: Run) -> dict[str, Any]:
-    """Write episodes.parquet, gaps.png and cues.png; returns gaps, what tuning changed, and findings in words."""
-    from align.audit.probes.awareness import PROBE, awareness_findings, compare_arms, compare_policies
+    """Write episodes.parquet, gaps.png and cues.png; returns findings (who plays good), comparisons and changes."""
+    from align.audit.probes.awareness import (
+        PROBE,
+        awareness_findings,
+        compare_arms,
+        compare_policies,
+        sandbagging_findings,
+    )
     from align.audit.probes.base import judge_findings
     from align.audit.probes.cues import NOT_APPLICABLE
     from align.audit.probes.plots import draw_gaps, save_figure
@@ -73,7 +79,8 @@ def main(config: Config, run: Run) -> dict[str, Any]:
         "num_episodes": len(table),
         "cues": {name: cue.says for name, cue in _cues(config).items()},
         "not_applicable": dict(NOT_APPLICABLE),
-        "findings": plain_findings(judge_findings(awareness_findings(gaps), config.tolerance)),
+        "findings": plain_findings(judge_findings(sandbagging_findings(gaps), config.tolerance)),
+        "comparisons": plain_findings(judge_findings(awareness_findings(gaps), config.tolerance)),
         "gaps": [gap.as_dict() for gap in gaps],
         "changes": [change.as_dict() for change in changes],
         "files": ["episodes.parquet", "gaps.png", "cues.png"],

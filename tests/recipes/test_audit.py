@@ -25,6 +25,7 @@ TINY = (
     "settings.twins={contexts: 4, dream_contexts: 2, attributes: [group], clips_shown: 2}",
     "settings.gates={simulator_contexts: 3, dream_contexts: 2, honesty_contexts: 4, fidelity_contexts: 2, clips_shown: 1}",
     "settings.reward={contexts: 3, interventions: [brighter], attributes: [group]}",
+    "settings.awareness={contexts: 2, cues: [corner], outcomes: [hazard]}",
     "settings.overoptimisation={contexts: 3, samples: 4, clips_shown: 0, axes: {corridor: [politeness, success]}}",
 )
 EVERYTHING = ("adapter=adapter", "reward_model=reward", *TINY)
@@ -57,9 +58,15 @@ def test_everything_that_the_inputs_allow_is_asked_and_judged_together(folder: P
     report = audit(*EVERYTHING)
     probes = {probe["name"]: probe for probe in report["probes"]}
     assert list(probes) == list(CHECKS)
-    assert {name for name, probe in probes.items() if not probe["skipped"]} == {"twins", "gates", "reward", "overoptimisation"}
+    assert {name for name, probe in probes.items() if not probe["skipped"]} == {
+        "twins",
+        "gates",
+        "reward",
+        "overoptimisation",
+        "awareness",
+    }
     assert probes["votes"]["skipped"] == "no votes and no rollouts was given"
-    steps = ("twins-probe_twins", "reward-probe_reward", "overoptimisation-probe_overoptimisation")
+    steps = ("twins-probe_twins", "reward-probe_reward", "overoptimisation-probe_overoptimisation", "awareness-probe_awareness")
     own = [finding["p_value"] for name in steps for finding in read_json(step(name))["findings"]]
     assert report["num_tests"] == sum(p is not None for p in own) > 0
     assert len(report["findings"]) == len(own) and report["verdict"] in ("violation", "cannot tell")
