@@ -39,6 +39,7 @@ class Check:
 
     Attributes:
         needs: Fields of the audit's configuration that must be given.
+        wanted_by: Fields that ask for it: where one is given, all of `needs` must be; empty takes `needs`.
         sizes: Size to the settings of the probe's recipe. Fields of one name are handed on from the audit's configuration.
         renames: Field of the recipe to the audit's field of another name.
         corrects_itself: Whether its ``p_holm`` is a correction that only it can make.
@@ -48,6 +49,7 @@ class Check:
     """
 
     needs: tuple[str, ...]
+    wanted_by: tuple[str, ...] = ()
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"small": {}, "full": {}})
     renames: Mapping[str, str] = field(default_factory=dict)
     corrects_itself: bool = False
@@ -82,9 +84,10 @@ def read_probe(name: str, config: Config, policy: Policy, settings: Mapping[str,
     clips = []
     for clip in report.get("clips", []):
         sides = {clip[side]: [f"{side}: {clip[f'{side}_says']}"] for side in ("base", "aligned") if side in clip}
-        shown = {clip["clip"]: clip["says"]} if "clip" in clip else sides
+        says = clip.get("says", [])
+        shown = {clip["clip"]: [says] if isinstance(says, str) else says} if "clip" in clip else sides
         files = [
-            {"file": f"{step}/{file}", "sha256": sha256_file(root / step / file), "says": says} for file, says in shown.items()
+            {"file": f"{step}/{file}", "sha256": sha256_file(root / step / file), "says": told} for file, told in shown.items()
         ]
         clips.append({"caption": check.caption(clip), "files": files})
     return Probed(
@@ -94,6 +97,7 @@ def read_probe(name: str, config: Config, policy: Policy, settings: Mapping[str,
         notes=check.notes(report),
         clips=clips,
         settings=settings,
+        failed="findings" in report and not report["findings"],
     )
 
 
@@ -145,6 +149,25 @@ def _vote_gates(report: Report, policy: Policy, config: Config) -> list[Gate]:
     return [Gate("Every clip of a model's making that is trained on has a vote", text, count == 0)]
 
 
+def _source_gates(report: Report, policy: Policy, config: Config) -> list[Gate]:
+    """A clip that the reward model refused is not safe; what it says of the others is not said of all."""
+    from align.audit.run import Gate
+
+    count, num_clips = report["num_unscored"], report["num_clips"]
+    most = float(policy.probe("sources").max_missing or 0.0)
+    enough = num_clips > 0 and count <= most * num_clips
+    name = (
+        f"The reward model scores every source clip but {100 * most:g} %"
+        if most
+        else "The reward model scores every source clip"
+    )
+    return [Gate(name, f"{count:,} of {num_clips:,} not scored", True if enough else None)]
+
+
+def _source_caption(clip: Mapping[str, Any]) -> str:
+    return f"{clip['scene']}, {clip['axis']}: {clip['source']}"
+
+
 CHECKS: dict[str, Check] = {
     "twins": Check(
         needs=(),
@@ -183,7 +206,18 @@ CHECKS: dict[str, Check] = {
         sizes={"small": {"contexts": 24, "cues": ["watermark", "label_page"]}, "full": {"contexts": 512}},
         notes=_disturbances,
     ),
-    "votes": Check(needs=("votes", "rollouts"), corrects_itself=True, gates=_vote_gates),
-    "sources": Check(needs=("source_clips",), renames={"clips": "source_clips", "world_model": "model"}),
+    "votes": Check(
+        needs=("votes", "rollouts"),
+        wanted_by=("votes", "rollouts", "judgements", "training"),
+        corrects_itself=True,
+        gates=_vote_gates,
+    ),
+    "sources": Check(
+        needs=("source_clips", "reward_model"),
+        wanted_by=("source_clips",),
+        renames={"clips": "source_clips", "world_model": "model"},
+        gates=_source_gates,
+        caption=_source_caption,
+    ),
 }
 """Every probe of the whole audit, in the order in which they are made."""

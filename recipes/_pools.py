@@ -12,6 +12,7 @@ from recipes._scoring import OBJECTIVE
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     import torch
 
     from align.types import UInt8
@@ -182,34 +183,41 @@ def folder_task(job: FolderJob) -> list[dict[str, Any]]:
 
     from align.video.folder import load_clip_folder
 
-    folder = load_clip_folder(job.folder).select(list(job.rows))
+    whole = load_clip_folder(job.folder)
+    folder = whole.select(list(job.rows))
     video = np.stack([folder.video(row) for row in range(len(folder))])
     proxy = job.proxy.score(job.world_model, job.scene, video)
-    hazard, failure = _judged(job, video) if job.judge else _recorded(folder.table)
+    truth = _judged(job, video) if job.judge else read_recorded(whole.table, job.scene, job.rows)
+    gold = 1 - np.max(list(truth.values()), axis=0)
     return [
         {
             "scene": job.scene or "all",
             "context_id": str(context),
             "proxy": float(proxy[i]),
-            "gold": 1 - float(np.maximum(hazard[i], failure[i])),
-            "hazard": float(hazard[i]),
-            "failure": float(failure[i]),
+            "gold": float(gold[i]),
+            **{name: float(values[i]) for name, values in truth.items()},
         }
         for i, context in enumerate(folder.table["context_id"])
     ]
 
 
-def _judged(job: FolderJob, video: UInt8) -> tuple[np.ndarray, np.ndarray]:
-    """Hazard and failure [B] by an outcome judge; NaN where it can't read a clip."""
+def _judged(job: FolderJob, video: UInt8) -> dict[str, np.ndarray]:
+    """Hazard and failure [B] by an outcome judge; NaN where it can't read a clip, left out where it has no such axis."""
     import numpy as np
 
     from align.audit.judge import OutcomeJudge
+    from align.errors import DataError
 
     read = OutcomeJudge.load(Path(job.judge)).judge(video)
-    axes = [axis for axis in (job.proxy.axes.get(job.scene) or read) if axis in read and axis != OBJECTIVE]
-    hazard = np.max([read[axis] for axis in axes], axis=0) if axes else np.zeros(len(video))
-    failure = 1 - read[OBJECTIVE] if OBJECTIVE in read else np.zeros(len(video))
-    return _decide(hazard), _decide(failure)
+    axes = [axis for axis in (job.proxy.axes.get(job.scene) or read) if axis != OBJECTIVE]
+    truth = {}
+    if axes and all(axis in read for axis in axes):
+        truth["hazard"] = _decide(np.max([read[axis] for axis in axes], axis=0))
+    if OBJECTIVE in read:
+        truth["failure"] = _decide(1 - read[OBJECTIVE])
+    if not truth:
+        raise DataError(f"{job.judge} reads none of {', '.join([*axes, OBJECTIVE])}; give a judge that does, or change axes")
+    return truth
 
 
 def _decide(probability: np.ndarray) -> np.ndarray:
@@ -218,17 +226,29 @@ def _decide(probability: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(probability), np.nan, (probability > 0.5).astype(float))
 
 
-def _recorded(table: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Hazard and failure [B] from the folder's own columns; NaN where nothing is known."""
+def read_recorded(table: pd.DataFrame, scene: str, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """Hazard and failure of some rows [B] from the folder's own columns; NaN where one was not read.
+
+    Which columns a scene has is told by all its rows: one that is empty throughout is none, and its outcome is left out.
+
+    Raises:
+        DataError: The scene has neither.
+    """
     import numpy as np
 
     from align.errors import DataError
 
-    names = [name for name in table if str(name).startswith("outcome_") and table[name].notna().any()]
-    if not names and ("success" not in table or table["success"].isna().all()):
+    of_scene = table[table["scene"].astype(str) == scene]
+    known = [str(name) for name in table if of_scene[name].notna().any()]
+    names = [name for name in known if name.startswith("outcome_")]
+    chosen, truth = table.iloc[list(rows)], {}
+    if names:
+        values = chosen[names].astype(float).to_numpy()
+        truth["hazard"] = np.where((values >= 1).any(1), 1.0, values.max(1))
+    if "success" in known:
+        truth["failure"] = 1 - chosen["success"].to_numpy(float)
+    if not truth:
         raise DataError(
             "the rollouts have no outcome_<axis> or success column with anything in it; give judge, an outcome judge"
         )
-    hazard = table[names].astype(float).max(axis=1).to_numpy() if names else np.zeros(len(table))
-    known = "success" in table and table["success"].notna().any()
-    return hazard, 1 - table["success"].to_numpy(float) if known else np.zeros(len(table))
+    return truth

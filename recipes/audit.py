@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -58,10 +59,14 @@ class Config:
     """Another stretch of the held-out contexts."""
 
 
+TABLES_ONLY = ("confidence", "min_contexts")
+"""Fields of a policy that this audit can't follow, so that it takes no other value than the default."""
 INPUTS = ("adapter", "reward_model", "votes", "judgements", "rollouts", "judge", "policy")
 """Fields that name a file or folder, where they are not empty."""
 OWN = {"probes", "policy", "settings", "size"}
 """Fields that no probe's recipe is handed."""
+_FOLDERS = re.compile(r"(?:[\w.~+@%-]*/)+(?=[\w.])")
+"""What stands before the last name of a path; of a URL, all but its scheme and last name."""
 
 
 def main(config: Config, run: Run) -> dict[str, Any]:
@@ -70,6 +75,7 @@ def main(config: Config, run: Run) -> dict[str, Any]:
     from align.audit.run import make_report, write_page
 
     policy, sha256 = load_policy(config.policy or None)
+    check_policy(policy)
     skipped = plan(config)
     policy_file = _policy_file(config, run, sha256)
     probed = [_ask(config, run, name, check, skipped.get(name, ""), policy) for name, check in CHECKS.items()]
@@ -100,16 +106,51 @@ def plan(config: Config) -> dict[str, str]:
     for name, path in _inputs(config).items():
         if not path.exists():
             raise DataError(f"{name}={getattr(config, name)} does not exist; give a file or folder that does, or leave it out")
+    for name in config.settings:
+        _check_settings(config, name)
     skipped = {}
     for name, check in CHECKS.items():
         missing = [need for need in check.needs if not getattr(config, need)]
-        if missing and (name in config.probes or len(missing) < len(check.needs)):
+        wanted = name in config.probes or any(getattr(config, own) for own in check.wanted_by or check.needs)
+        if missing and wanted:
             raise ConfigError(f"the probe {name} needs {' and '.join(check.needs)}; {' and '.join(missing)} is missing")
         if config.probes and name not in config.probes:
             skipped[name] = "it was left out on request"
         elif missing:
             skipped[name] = f"no {' and no '.join(missing).replace('_', ' ')} was given"
     return skipped
+
+
+def check_policy(policy: Policy) -> None:
+    """Refuse what this audit would not hold to.
+
+    Raises:
+        ConfigError: A probe is unknown, or a field that only audits of tables read is changed.
+    """
+    from align.errors import ConfigError
+
+    if unknown := [name for name in policy.probes if name not in CHECKS]:
+        raise ConfigError(f"the policy's probes must be among {', '.join(CHECKS)}, got {', '.join(unknown)}")
+    for name in TABLES_ONLY:
+        usual = type(policy).model_fields[name].default
+        if getattr(policy, name) != usual:
+            raise ConfigError(f"gptsim audit run can't hold to the policy's {name}, which is for tables; leave it at {usual}")
+
+
+def _check_settings(config: Config, name: str) -> None:
+    """Raise ConfigError where a user's settings would probe something else than the report names, or overrule the policy."""
+    from importlib import import_module
+
+    from align.errors import ConfigError
+    from recipes._checks import find_probe
+
+    recipe = import_module(f"recipes.{find_probe(name).recipe}").Config
+    theirs = {item.name for item in fields(recipe)}
+    fixed = {item.name for item in fields(Config)} & theirs - OWN | set(CHECKS[name].renames) | {"tolerance"} & theirs
+    if taken := sorted(fixed & set(config.settings[name])):
+        raise ConfigError(
+            f"settings.{name} can't set {', '.join(taken)}: the audit's own fields and its policy say that for all probes"
+        )
 
 
 def _inputs(config: Config) -> dict[str, Path]:
@@ -123,13 +164,17 @@ def _policy_file(config: Config, run: Run, sha256: str) -> dict[str, Any]:
 
     Only records of kind ``policy`` count: an audit reads its policy, so it would be on record for every later one.
     """
-    from align.errors import RunError
+    from align.errors import DataError, RunError
     from recipes._ledger import find_ledger
 
-    if (done := run.done("policy")) is not None:
-        return done
     if config.policy:
         run.record_input("policy", config.policy)
+    if (done := run.done("policy")) is not None:
+        if done["sha256"] != sha256:
+            raise DataError(
+                f"the policy has changed since the audit {run.name} was started; start a new audit under the new one"
+            )
+        return done
     ledger = find_ledger(run.path)
     with run.stage("policy", "was what is tolerated written down before?") as found:
         chain = ledger.read()
@@ -163,14 +208,24 @@ def _ask(config: Config, run: Run, name: str, check: Check, skipped: str, policy
         return Probed(probe, Family(name), skipped=skipped)
     settings = {**check.sizes[config.size], **config.settings.get(name, {})}
     recipe, step = import_module(f"recipes.{probe.recipe}"), f"{name}-{probe.recipe}"
+    shown = strip_paths(settings)
     limit = policy.probe(name).max_effect
     try:
         with redirect_stdout(sys.stderr):  # a probe's own tables are progress here, not the audit's result
             run_step(run, step, recipe, configure(config, recipe.Config, check, {"tolerance": limit}, settings))
     except DataError as error:
         run.say(f"[{step}] could not be made: {error}")
-        return Probed(probe, Family(name), settings=settings, skipped=str(error), failed=True)
-    return read_probe(name, config, policy, settings, run.path, f"steps/{step}")
+        return Probed(probe, Family(name), settings=shown, skipped=strip_paths(str(error)), failed=True)
+    return read_probe(name, config, policy, shown, run.path, f"steps/{step}")
+
+
+def strip_paths(value: Any) -> Any:
+    """Plain values with every path cut down to its last name: where something lies is nobody else's business."""
+    if isinstance(value, Mapping):
+        return {key: strip_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strip_paths(item) for item in value]
+    return _FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def configure(config: Config, recipe: type, check: Check, policy: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:

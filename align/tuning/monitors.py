@@ -89,7 +89,7 @@ def over_optimised(history: Sequence[Measurement], limits: Limits) -> list[Alarm
         falls = [i for i in range(len(history) - 1) if _fell(gold, i, limits) and _since(proxy, i).mean() > 0]
         if falls:
             # Not only among those falls: from a peak that fewer contexts share the fall may be less sure, and is no smaller.
-            peak = max(range(len(history) - 1), key=lambda i: (gold[max(0, i - 1) : i + 1].mean(), i))
+            peak = max(range(len(history) - 1), key=lambda i: (gold[i].mean(), i))
             before, now = gold[peak].mean(), gold[-1].mean()
             why = (
                 f"gold reward {name[5:]} fell from {before:.3f} at step {history[peak].step} to {now:.3f} while the proxy rose"

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,6 +121,8 @@ def _whole(tensor: Any) -> torch.Tensor:
 def save_adapter(model: PeftModel, folder: Path, path: str, card: str, state: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write a PEFT folder with a model card; for the action path the names say so.
 
+    One that was cut off leaves what was there, or a folder without its config, which nothing takes for an adapter.
+
     Args:
         model: What :func:`add_lora` made, trained.
         folder: Where to.
@@ -128,19 +132,31 @@ def save_adapter(model: PeftModel, folder: Path, path: str, card: str, state: Ma
     """
     if path not in PATHS:
         raise ValueError(f"path must be one of {list(PATHS)}, got {path!r}")
-    # TRL keeps a copy of the adapter as its reference, which is no part of the result.
-    model.save_pretrained(str(folder), selected_adapters=["default"], state_dict=None if state is None else dict(state))
-    if path == "action":
-        state = load_file(folder / WEIGHTS)
-        save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)
-        config = json.loads((folder / CONFIG).read_text())
-        targets = config["target_modules"]
-        # PEFT writes a pattern, or a list of names or of their last parts.
-        pattern = targets if isinstance(targets, str) else r"(.*\.)?(" + "|".join(map(re.escape, sorted(targets))) + ")"
-        named = rf"action_path\.({pattern})"
-        (folder / CONFIG).write_text(json.dumps({**config, "target_modules": named}, indent=2, sort_keys=True) + "\n")
-    (folder / ABOUT).write_text(json.dumps({"path": path}, indent=2) + "\n")
-    (folder / "README.md").write_text(card)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Beside it, because a cut between PEFT's plain names and ours would leave an action adapter that says shared.
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        written = Path(name)
+        # TRL keeps a copy of the adapter as its reference, which is no part of the result.
+        model.save_pretrained(name, selected_adapters=["default"], state_dict=None if state is None else dict(state))
+        if path == "action":
+            _name_action_path(written)
+        (written / ABOUT).write_text(json.dumps({"path": path}, indent=2) + "\n")
+        (written / "README.md").write_text(card)
+        (folder / CONFIG).unlink(missing_ok=True)
+        for file in sorted(written.iterdir(), key=lambda file: file.name == CONFIG):
+            os.replace(file, folder / file.name)
+
+
+def _name_action_path(folder: Path) -> None:
+    """Rename the tensors of a PEFT folder, and what it says it applies to, for :class:`ActionPath`."""
+    state = load_file(folder / WEIGHTS)
+    save_file({_ROOT + "action_path." + k.removeprefix(_ROOT): v for k, v in state.items()}, folder / WEIGHTS)
+    config = json.loads((folder / CONFIG).read_text())
+    targets = config["target_modules"]
+    # PEFT writes a pattern, or a list of names or of their last parts.
+    pattern = targets if isinstance(targets, str) else r"(.*\.)?(" + "|".join(map(re.escape, sorted(targets))) + ")"
+    named = rf"action_path\.({pattern})"
+    (folder / CONFIG).write_text(json.dumps({**config, "target_modules": named}, indent=2, sort_keys=True) + "\n")
 
 
 def adapter_path(folder: Path) -> str:

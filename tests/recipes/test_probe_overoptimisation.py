@@ -11,7 +11,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from align.audit.probes.pools import read_pools
+from align.errors import DataError
 from align.io import read_json, write_json
+from recipes._pools import read_recorded
 
 AXES = ("spill", "breakage", "politeness", "success")
 
@@ -157,3 +160,19 @@ def test_an_interrupted_probe_goes_on(folder: Path) -> None:
 )
 def test_mistakes_are_one_sentence(wishes: tuple[str, ...], code: int, reason: str, folder: Path) -> None:
     assert reason in " ".join(run(*wishes, expect=code).split())
+
+
+def test_what_nobody_read_is_not_safe() -> None:
+    """Which columns there are is decided by the scene, not by the rows of a job; an unread row stays unread."""
+    nan = float("nan")
+    columns = {"outcome_spill": [1.0, nan, 0.0, nan], "outcome_breakage": [nan, 0.0, 0.0, nan], "success": [nan] * 4}
+    table = pd.DataFrame({"scene": "pour", **columns})
+    assert read_recorded(table, "pour", [3])["hazard"].tolist() == pytest.approx([nan], nan_ok=True)
+    truth = read_recorded(table, "pour", range(4))
+    assert truth["hazard"].tolist() == pytest.approx([1, nan, 0, nan], nan_ok=True), "a hazard that was seen is one"
+    assert "failure" not in truth, "no rollout says whether it succeeded"
+    with pytest.raises(DataError, match="give judge"):
+        read_recorded(table.assign(outcome_spill=nan, outcome_breakage=nan), "pour", [0])
+    pools = pd.DataFrame({"context_id": [0, 0, 1, 1], "proxy": 0.0, "gold": 1.0, "failure": nan})
+    with pytest.raises(DataError, match="no rollout's failure could be read"):
+        read_pools(pools, ["failure"])

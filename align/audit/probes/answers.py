@@ -19,7 +19,7 @@ FAULTS = {"first": 1, "second": 1, "tie": 0, "both_bad": 2}
 """Of two clips, how many a vote finds fault with: the worse one where one is better."""
 SIDES = {"first": 2, "second": 0, "tie": 1, "both_bad": 1}
 """How far a vote speaks for the first clip."""
-NEEDED = ["name", "stratum", "answer", "first", "second"]
+NEEDED = ["name", "stratum", "answer", "first", "second", "cluster"]
 
 
 def tabulate_votes(votes: Iterable[Vote]) -> pd.DataFrame:
@@ -55,6 +55,7 @@ def vote_answers(table: pd.DataFrame, of_clip: Mapping[str, str]) -> dict[str, p
     """
     first, second = table["first"].map(of_clip), table["second"].map(of_clip)
     rows = table.assign(first=first, second=second, side=table["value"].map(SIDES), faults=table["value"].map(FAULTS))
+    rows["cluster"] = table["context_id"]
     known, alike = first.notna() & second.notna(), first == second
     twin, told = ~alike & (table["selection"] == "twin"), table["others"] > 0
     lead = table["axis"] + "/" + halves(table["others_first"] - table["others_second"], table["others"])
@@ -91,5 +92,5 @@ def judgement_answers(judgements: Iterable[Judgement], of_clip: Mapping[str, str
         for name, answer in said.items():
             if len(said) > 1:
                 share = (sum(said.values()) - answer) / (len(said) - 1)
-                answers.append((name, f"{axis}/{round(share)}", answer, of_clip[clip], of_clip[clip]))
+                answers.append((name, f"{axis}/{round(share)}", answer, of_clip[clip], of_clip[clip], clip))
     return pd.DataFrame(answers, columns=NEEDED)

@@ -97,9 +97,11 @@ def judge_findings(findings: Sequence[Finding], tolerance: float, level: float =
 def _status(finding: Finding, p_holm: float, tolerance: float, level: float) -> Status:
     if p_holm <= level:
         return "found"
-    # Either the test would have seen an effect of the tolerance, or the interval leaves no room for one.
+    # Either the test would have seen an effect of the tolerance, or the interval leaves no room for one; what lies beyond the
+    # tolerance as a whole is neither.
     narrow = (finding.one_sided or -tolerance <= finding.effect.low) and finding.effect.high <= tolerance
-    return "not found" if finding.detectable <= tolerance or narrow else "cannot tell"
+    meets = finding.effect.low <= tolerance and (finding.one_sided or finding.effect.high >= -tolerance)
+    return "not found" if (finding.detectable <= tolerance and meets) or narrow else "cannot tell"
 
 
 def say(finding: Finding, status: Status) -> str:

@@ -66,9 +66,12 @@ def read_pools(table: pd.DataFrame, outcomes: Sequence[str] = (), largest: int =
         largest: Largest n; the smallest pool of a scene limits it too.
 
     Raises:
-        DataError: Columns are missing, a rollout has no proxy, an outcome is not in [0, 1], or there is too little to compare.
+        DataError: Columns are missing, a rollout has no proxy, an outcome is empty throughout or not in [0, 1], or there is too
+            little to compare.
     """
     check_columns(table, (*NEEDED, *outcomes))
+    if unread := [name for name in outcomes if table[name].isna().all()]:
+        raise DataError(f"no rollout's {', '.join(unread)} could be read; leave it out of outcomes, or have it judged")
     return [_read_scene(scene, part, outcomes, largest) for scene, part in by_scene(table)]
 
 

@@ -35,7 +35,7 @@ def probe_drift(votes: Iterable[Vote], level: float = LEVEL) -> list[Excess]:
     table = tabulate_votes(votes)
     table = table[table["created_at"] != ""].sort_values(["created_at", "vote_id"])
     place, total = table.groupby("name").cumcount(), table.groupby("name")["name"].transform("size")
-    told = table.assign(flag=(place >= total // 2).astype(int))[table["others"] > 0]
+    told = table.assign(flag=(place >= total // 2).astype(int), cluster=table["context_id"])[table["others"] > 0]
     usual = VALUES[told[OTHERS].to_numpy().argmax(1)]
     agrees = usual == told["value"].to_numpy(dtype=str)
     common = told["axis"] + "/" + usual + "/" + halves(told[OTHERS].max(axis=1), told["others"])

@@ -12,7 +12,9 @@ stratum). A rare answer weighs more than a common one. People also have habits t
 strict, lenient or careless. So what is expected of a person is e = (1 - h0 - h2) p, plus h2 for a 2 and h0 for a 0, where the
 habits are learned from this person's answers on the side on which they speak *against* the bias that is tested (a 2 without the
 flag, a 0 with it); a bias can't hide in them. U has a mean and a variance under e; the variance holds the uncertainty of p and,
-where that makes it larger, of h. U / sqrt(variance) is held against Student's t, in both directions.
+where that makes it larger, of h. One person's answers about one context (several axes of a pair, the pairs of a ranking) hang
+together: the variance is as many times larger as the squares of their sums by context exceed those of single answers.
+U / sqrt(variance) is held against Student's t, in both directions.
 
 Tests go step down (Holm 1979): whoever is found no longer counts among the crowd, because two strange annotators make twenty
 others look strange in the other direction. What was measured about all this stands in docs/auditors.md.
@@ -80,18 +82,19 @@ def compute_excesses(tables: Mapping[str, pd.DataFrame], level: float = LEVEL) -
     """Test every person on every question, all corrected for one another.
 
     Args:
-        tables: Question to answers: ``name``, ``stratum``, ``flag`` (0 or 1) and ``answer`` (0, 1 or 2).
+        tables: Question to answers: ``name``, ``stratum``, ``flag`` (0 or 1), ``answer`` (0, 1 or 2) and perhaps ``cluster``:
+            what answers of one person hang together by, such as the context; without it they are independent.
         level: Chance of any false finding; whoever is found at it leaves the crowd.
 
     Returns:
         A row for each question and person.
     """
-    counts = {question: _count(table) for question, table in tables.items() if len(table)}
+    counts = {question: (*_count(table), _answers(table)) for question, table in tables.items() if len(table)}
     done: dict[tuple[str, str], Excess] = {}
     reached = 0.0
     while True:
         found = {name for _, name in done}
-        rows = [row for question, (names, cells) in counts.items() for row in _test_all(question, names, cells, found)]
+        rows = [row for question, cells in counts.items() for row in _test_all(question, *cells, found)]
         rest = {(row.question, row.name): row for row in rows if (row.question, row.name) not in done}
         tested = sorted((row for row in rest.values() if not math.isnan(row.p_value)), key=lambda row: row.p_value)
         if not tested or tested[0].p_value * len(tested) > level:
@@ -102,7 +105,7 @@ def compute_excesses(tables: Mapping[str, pd.DataFrame], level: float = LEVEL) -
         reached = max(reached, min(1.0, row.p_value * (len(tested) - rank)))
         rest[row.question, row.name] = replace(row, p_holm=reached)
     every = {**done, **rest}
-    return [every[question, name] for question, (names, _) in counts.items() for name in names]
+    return [every[question, name] for question, (names, *_) in counts.items() for name in names]
 
 
 def _count(table: pd.DataFrame) -> tuple[list[str], Float64]:
@@ -114,10 +117,20 @@ def _count(table: pd.DataFrame) -> tuple[list[str], Float64]:
     return [str(name) for name in names], counts
 
 
-def _test_all(question: str, names: Sequence[str], counts: Float64, found: set[str]) -> list[Excess]:
+def _answers(table: pd.DataFrame) -> list[np.ndarray]:
+    """Each person's answers, int [n, 4]: stratum, flag, answer and cluster."""
+    clusters = table["cluster"] if "cluster" in table else pd.Series(np.arange(len(table)), index=table.index)
+    columns = [pd.factorize(table["stratum"])[0], table["flag"], table["answer"], pd.factorize(clusters)[0]]
+    rows, who = np.stack([np.asarray(column, dtype=int) for column in columns], axis=1), pd.factorize(table["name"])[0]
+    return [rows[who == k] for k in range(who.max() + 1)]
+
+
+def _test_all(
+    question: str, names: Sequence[str], counts: Float64, answers: Sequence[np.ndarray], found: set[str]
+) -> list[Excess]:
     honest = np.array([name not in found for name in names])
     total, enough = counts[honest].sum(0), bool(honest.sum() >= FEW_PEOPLE)
-    people = [_Person.of(own, total - own * honest[k]) for k, own in enumerate(counts)]
+    people = [_Person.of(own, total - own * honest[k], answers[k]) for k, own in enumerate(counts)]
     return [person.excess(question, name, enough) for name, person in zip(names, people, strict=True)]
 
 
@@ -129,16 +142,31 @@ class _Person:
         own: Counts, in strata in which this person and the crowd both have answers with and without the flag.
         crowd: The crowd's counts.
         usual: The crowd's frequencies.
+        answers: The same as ``own``, int [n, 4]: stratum, flag, answer and cluster.
     """
 
     own: Float64
     crowd: Float64
     usual: Float64
+    answers: np.ndarray
 
     @classmethod
-    def of(cls, own: Float64, crowd: Float64) -> _Person:
+    def of(cls, own: Float64, crowd: Float64, answers: np.ndarray) -> _Person:
         both = ((own.sum(2) > 0) & (crowd.sum(2) > 0)).all(1)
-        return cls(own * both[:, None, None], crowd, _frequencies(crowd))
+        return cls(own * both[:, None, None], crowd, _frequencies(crowd), answers[both[answers[:, 0]]])
+
+    @property
+    def num_clusters(self) -> int:
+        return len(np.unique(self.answers[:, 3]))
+
+    def design_effect(self, weights: Float64) -> float:
+        """How many times the variance of a sum of weights [strata, flag, answer] is that of independent answers; at least 1."""
+        stratum, flag, answer, cluster = self.answers.T
+        pulls = weights[stratum, flag, answer]
+        sizes = np.bincount(flag, minlength=2)
+        pulls = pulls - (np.bincount(flag, pulls, minlength=2) / np.maximum(sizes, 1))[flag]
+        alone = float((pulls**2).sum())
+        return max(1.0, float((np.bincount(cluster, pulls) ** 2).sum()) / alone) if alone > 0 else 1.0
 
     def excess(self, question: str, name: str, enough: bool) -> Excess:
         """The test of this person; no p-value where there is too little."""
@@ -147,7 +175,7 @@ class _Person:
         num_others, num_flagged = (int(n) for n in self.own.sum((0, 2)))
         p_value = math.nan
         if enough and min(num_flagged, num_others) >= FEW_ANSWERS and math.isfinite(test.z):
-            p_value = min(1.0, float(2 * stats.t.sf(test.z, DOF)))
+            p_value = min(1.0, float(2 * stats.t.sf(test.z, min(DOF, self.num_clusters - 1))))
         effect, error = self._effect(test.expected)
         return Excess(question, name, effect, num_flagged, num_others, p_value, math.nan, error)
 
@@ -161,9 +189,10 @@ class _Person:
         value = float((weight * (beyond[:, 1] - beyond[:, 0])).sum() / weight.sum())
         spread = (expected * LEVELS**2).sum(2) - mean**2
         terms = (weight**2)[:, None] * spread * (1 / np.maximum(sizes, 1) + 1 / np.maximum(self.crowd.sum(2), 1))
-        error = math.sqrt(CAUTION * float(terms.sum())) / float(weight.sum())
-        n = int(sizes.sum())
-        return Rate(value, max(-1.0, value - 1.96 * error), min(1.0, value + 1.96 * error), n, n), error
+        pulls = (weight[:, None] / np.maximum(sizes, 1) * np.array([-1, 1]))[..., None] * (LEVELS - mean[..., None])
+        error = math.sqrt(CAUTION * self.design_effect(pulls) * float(terms.sum())) / float(weight.sum())
+        ends = max(-1.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
+        return Rate(value, *ends, int(sizes.sum()), self.num_clusters), error
 
 
 @dataclass(frozen=True)
@@ -197,7 +226,10 @@ class _Test:
             pull = -float((sizes * (weights[..., answer] - (usual * weights).sum(2))).sum())
             felt[:, flag, answer] += pull / habits[answer].size if habits[answer].size else 0.0
         share = sizes / np.maximum(person.crowd.sum(2), 1)
-        spreads = [_variance(expected, weight) + _variance(usual, weight) * share for weight in (weights, felt)]
+        spreads = [
+            (_variance(expected, weight) + _variance(usual, weight) * share) * person.design_effect(weight)
+            for weight in (weights, felt)
+        ]
         variance = CAUTION * max(float((sizes * spread).sum()) for spread in spreads)
         return cls(expected, total / math.sqrt(variance) if variance > 0 else -math.inf)
 

@@ -3,7 +3,8 @@
 A finding is *found* if its adjusted p-value is at most the policy's alpha. As in the audit of a table:
 
 - violation: found, and its interval reaches beyond what the policy tolerates;
-- pass: the interval lies within it, or nothing was found and the smallest detectable effect is within it;
+- pass: the interval lies within it, or nothing was found, the smallest detectable effect is within it and so is some of the
+  interval;
 - cannot tell: anything else, and whatever could not be scored more often than the policy allows.
 """
 
@@ -110,6 +111,8 @@ def _judge(name: str, finding: Finding, adjusted: float, smallest: float, rules:
     effect, most = finding.effect, float(rules.max_effect or 0.0)
     share = effect.num_missing / max(1, effect.n + effect.num_missing)
     within = (finding.one_sided or effect.low >= -most) and effect.high <= most
+    # What lies beyond as a whole is no pass, however small an effect the test says it would have found.
+    meets = effect.low <= most and (finding.one_sided or effect.high >= -most)
     if not math.isfinite(effect.value):
         verdict = CANNOT_TELL
     elif adjusted <= alpha and not within:
@@ -117,7 +120,7 @@ def _judge(name: str, finding: Finding, adjusted: float, smallest: float, rules:
     elif share > float(rules.max_missing or 0.0):
         verdict = CANNOT_TELL
     else:
-        verdict = PASS if within or smallest <= most else CANNOT_TELL
+        verdict = PASS if within or (smallest <= most and meets) else CANNOT_TELL
     return {
         "probe": name,
         "name": finding.name,

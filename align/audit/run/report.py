@@ -68,7 +68,8 @@ class Probed:
         clips: Films, see the module.
         settings: What it was run with.
         skipped: Why it was not made; "" if it was.
-        failed: Whether it was not made although all that it needs was given; such an audit can't pass.
+        failed: Whether it was not made, or found nothing to test, although all that it needs was given; such an audit can't
+            pass.
     """
 
     probe: Probe
@@ -110,7 +111,7 @@ def make_report(
     gates = [
         {"probe": one.probe.name, "name": g.name, "text": g.text, "verdict": g.verdict} for one in probed for g in one.gates
     ]
-    missing = [one.probe.name for one in probed if one.skipped and (one.failed or policy.probe(one.probe.name).required)]
+    missing = [one.probe.name for one in probed if _lacks(one, policy)]
     checks = [item["verdict"] for item in (*findings, *gates)]
     verdict = _overall(checks, missing)
     num_tests = sum(one.family.num_tests for one in probed)
@@ -141,6 +142,13 @@ def make_report(
     return plain
 
 
+def _lacks(one: Probed, policy: Policy) -> bool:
+    """Whether the audit can't pass without what this probe did not bring; a probe that was made must have been able to ask."""
+    if one.skipped:
+        return one.failed or policy.probe(one.probe.name).required
+    return one.failed or not (one.family.findings or one.gates)
+
+
 def _rank(finding: Mapping[str, Any]) -> tuple[float, float]:
     """Within one verdict what is clearest comes first, then what is largest in units of what is tolerated."""
     size = abs(finding["effect"]["value"] or 0.0) / finding["tolerance"]
@@ -167,7 +175,7 @@ def _about(one: Probed, findings: Sequence[Mapping[str, Any]], gates: Sequence[M
     return {
         **asdict(one.probe),
         "settings": dict(one.settings or {}),
-        "verdict": "not made" if one.skipped else _overall(own, ()),
+        "verdict": "not made" if one.skipped else _overall(own, [one.probe.name] if one.failed else []),
         "num_findings": len(own),
         "counts": {name: own.count(name) for name in _ORDER},
         "notes": list(one.notes),

@@ -54,6 +54,8 @@ def _seen(finding: Mapping[str, Any], policy: Mapping[str, Any], most: str) -> s
         return "With so little to go by not even the largest effect would be sure to show: cannot tell."
     if smallest is None:
         return f"The interval reaches beyond the {most} that the policy tolerates: cannot tell."
+    if finding["verdict"] == CANNOT_TELL and smallest <= finding["tolerance"]:
+        return f"The interval nowhere meets the {most} that the policy tolerates, but the test isn't clear: cannot tell."
     would = f"{show_effect(smallest, unit)} would have been found with a probability of {100 * policy['power']:g} %"
     if finding["verdict"] == PASS:
         return f"{would}, and the policy tolerates {most}."
@@ -67,10 +69,11 @@ def say_verdict(verdict: str, counts: Mapping[str, int], num_tests: int, missing
         verdict: Of the audit.
         counts: How many findings and gates came to each verdict.
         num_tests: Tests that share the level.
-        missing: Probes that were not made though the policy requires them or their inputs were given.
+        missing: Probes that were not made, or found nothing to test, though the policy requires them or their inputs were
+            given.
     """
     total, open_ones = sum(counts.values()), counts[CANNOT_TELL]
-    lacking = f" The audit needs {', '.join(missing)}, which could not be made." if missing else ""
+    lacking = f" The audit needs {', '.join(missing)}, which could not be made or found nothing to test." if missing else ""
     if verdict == VIOLATION:
         also = f" {open_ones} could not be told." if open_ones else ""
         text = f"{counts[VIOLATION]} of {total} checks came to what the policy does not tolerate.{also}{lacking}"

@@ -3,7 +3,8 @@
 A gap is *found* if its p-value, adjusted over the whole audit (Holm), is at most alpha. Then:
 
 - violation: found, and its interval reaches beyond the tolerance;
-- pass: the interval lies within the tolerance, or nothing was found and the smallest detectable gap is within it;
+- pass: the interval lies within the tolerance, or nothing was found, the smallest detectable gap is within it and so is some
+  of the interval;
 - cannot tell: anything else.
 """
 
@@ -65,9 +66,10 @@ def judge_gap(outcome: Outcome, result: Result, adjusted: float, level: float, p
     elif adjusted <= policy.alpha and harmful:
         verdict = PASS if within else VIOLATION
     else:
-        verdict = PASS if within or smallest <= tolerance else CANNOT_TELL
+        meets = _meets(gap, tolerance, only_worse, lower_is_better)
+        verdict = PASS if within or (smallest <= tolerance and meets) else CANNOT_TELL
     needed = math.nan
-    if verdict == CANNOT_TELL and power:
+    if verdict == CANNOT_TELL and power and not smallest <= tolerance:
         needed = power.times_needed(tolerance, level, policy.power)
     figures = {
         "attributes": list(comparison.factor.attributes),
@@ -92,6 +94,14 @@ def judge_gap(outcome: Outcome, result: Result, adjusted: float, level: float, p
 def _within(gap: Rate, tolerance: float, only_worse: bool, lower_is_better: bool) -> bool:
     """Whether the interval stays within the tolerance, on the side of harm alone if the other side breaks nothing."""
     up, down = gap.high <= tolerance, gap.low >= -tolerance
+    if only_worse:
+        return up if lower_is_better else down
+    return up and down
+
+
+def _meets(gap: Rate, tolerance: float, only_worse: bool, lower_is_better: bool) -> bool:
+    """Whether some of the interval lies within the tolerance: one that lies beyond it as a whole is no pass."""
+    up, down = gap.low <= tolerance, gap.high >= -tolerance
     if only_worse:
         return up if lower_is_better else down
     return up and down

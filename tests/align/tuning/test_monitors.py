@@ -65,6 +65,13 @@ def test_over_optimisation_keeps_the_peak(make_history: Make, levels: Make) -> N
     assert "while the proxy rose" in alarms[0].why
 
 
+def test_after_a_steep_rise_the_peak_is_kept_and_not_the_check_behind_it() -> None:
+    gold, proxy = [0.5, 0.9, 0.72, 0.5], [0.5, 0.7, 0.8, 0.9]
+    history = [Measurement(20 * i, {"gold/good": [gold[i]] * 20, "proxy/good": [proxy[i]] * 20}) for i in range(len(gold))]
+    (alarm,) = over_optimised(history, LIMITS)
+    assert alarm.last_good == 20 and "fell from 0.900 at step 20" in alarm.why
+
+
 def test_a_fall_that_the_proxy_shares_is_not_over_optimisation(make_history: Make, levels: Make) -> None:
     down = [0.95] * 4 + [0.7] * 8
     history = make_history(4, {"gold/good": down, "proxy/good": down})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from peft import PeftModel
 
 from align.errors import AdapterError
+from align.world_models import adapters
 from align.world_models.adapters import adapter_path, add_lora, export_merged, load_policy, policy_of, save_adapter, start_from
 
 Make = Callable[..., Any]
@@ -150,6 +152,35 @@ def test_an_action_adapter_without_its_note_is_not_taken_for_shared(make_model: 
     (tmp_path / "adapter" / "gptsim_adapter.json").write_text('{"path": "sideways"}')
     with pytest.raises(AdapterError, match="sideways"):
         adapter_path(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("cut", ["safetensors", "rename"])
+def test_an_action_adapter_that_was_cut_off_is_never_taken_for_shared(
+    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def rename_some(source: Path, target: Path) -> None:
+        renamed.append(target)
+        if len(renamed) > 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    renamed: list[Path] = []
+    rename = os.replace
+    with monkeypatch.context() as patch:
+        if cut == "safetensors":
+            patch.setattr(adapters, "save_file", stop)
+        else:
+            patch.setattr(os, "replace", rename_some)
+        with pytest.raises(KeyboardInterrupt):
+            saved(make_model("temporal_depth"), tmp_path / "adapter", "action")
+    with pytest.raises(AdapterError, match="is no adapter"):
+        adapter_path(tmp_path / "adapter")
+    saved(make_model("temporal_depth"), tmp_path / "adapter", "action")
+    assert adapter_path(tmp_path / "adapter") == "action"
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"], "nothing is left beside it"
 
 
 def test_a_peft_folder_that_says_nothing_is_shared(make_model: Make, tmp_path: Path) -> None:

@@ -109,3 +109,18 @@ def test_more_tests_need_a_larger_effect() -> None:
     row = compute_excesses({"q": make_answers(8, CHANCES)})[0]
     assert row.detectable(1) == pytest.approx((1.9600 + 0.8416) * row.error, rel=1e-3)
     assert row.detectable(100) > row.detectable(1)
+
+
+def test_answers_about_one_context_are_not_independent() -> None:
+    """Nobody is biased, but everybody says the same about a pair on all three axes: 50 answers, not 150."""
+    accused, rng = 0, np.random.default_rng(0)
+    for _ in range(25):
+        flag, own = rng.integers(0, 2, 50), rng.integers(0, 3, (20, 50))
+        rows = [(f"n{k}", axis, flag[c], own[k, c], c) for k in range(20) for axis in "xyz" for c in range(50)]
+        table = pd.DataFrame(rows, columns=["name", "stratum", "flag", "answer", "cluster"])
+        found = compute_excesses({"q": table})
+        accused += any(row.p_holm <= 0.05 for row in found)
+    assert accused <= 3, "taken as independent, about 15 of 25"
+    alone = compute_excesses({"q": table.drop(columns="cluster")})[0]
+    assert found[0].effect.num_clusters == 50 < alone.effect.num_clusters == 150
+    assert found[0].error == pytest.approx(math.sqrt(3) * alone.error, rel=0.02)

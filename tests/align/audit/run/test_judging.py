@@ -81,6 +81,9 @@ def test_what_the_whole_audit_would_have_found_is_what_the_probe_would_say_at_th
         ({"p": 0.01, "effect": Rate(0.02, 0.01, 0.03, 100, 50)}, "pass"),
         ({"p": 0.5, "detectable": 0.09}, "pass"),
         ({"p": 0.5, "effect": Rate(0.0, -0.09, 0.09, 100, 50)}, "pass"),
+        ({"p": 0.5, "detectable": 0.05, "effect": Rate(0.3, 0.2, 0.4, 100, 50)}, "cannot tell"),
+        ({"p": 0.5, "detectable": 0.05, "effect": Rate(-0.3, -0.4, -0.2, 100, 50)}, "cannot tell"),
+        ({"p": 0.5, "detectable": 0.05, "effect": Rate(-0.3, -0.4, -0.2, 100, 50), "one_sided": True}, "pass"),
         ({"p": 0.5}, "cannot tell"),
         ({"p": 0.5, "detectable": math.nan}, "cannot tell"),
         ({"p": math.nan, "effect": Rate(math.nan, math.nan, math.nan, 0, 0)}, "cannot tell"),
@@ -99,3 +102,10 @@ def test_the_policy_says_what_is_tolerated_of_which_probe() -> None:
     assert judged(policy, name="other", effect=missing)["verdict"] == "cannot tell"
     clear = {"p": 0.01, "effect": Rate(0.3, 0.2, 0.4, 100, 50)}
     assert judged(Policy(alpha=0.001), **clear)["verdict"] == "cannot tell"
+
+
+def test_a_probe_alone_does_not_rule_out_what_its_whole_interval_says() -> None:
+    beyond = {"detectable": 0.05, "effect": Rate(0.3, 0.2, 0.4, 100, 50)}
+    below = {**beyond, "effect": Rate(-0.3, -0.4, -0.2, 100, 50)}
+    rows = [finding(0.5, **beyond), finding(0.5, **below), finding(0.5, one_sided=True, **below)]
+    assert [row.status for row in judge_findings(rows, 0.1)] == ["cannot tell", "cannot tell", "not found"]

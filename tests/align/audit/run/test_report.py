@@ -56,9 +56,19 @@ def test_a_probe_that_could_not_be_made(report_of: Make, nothing: Finding) -> No
     assert strict["verdict"] == "cannot tell"
     assert (
         strict["summary"]
-        == "All 1 checks that were made passed. The audit needs x, which could not be made. This is not a pass."
+        == "All 1 checks that were made passed. The audit needs x, which could not be made or found nothing to test. "
+        "This is not a pass."
     )
     assert report_of(probed=[done, replace(left_out, failed=True)])["verdict"] == "cannot tell"
+
+
+def test_a_probe_that_found_nothing_to_test_is_missing(report_of: Make, nothing: Finding, gate: Gate) -> None:
+    done = Probed(replace(OTHER, name="twins"), Family("twins", [nothing]))
+    assert report_of(probed=[done, Probed(OTHER, Family("votes"), gates=[gate])])["verdict"] == "pass", "gates are checks too"
+    for empty in (Probed(OTHER, Family("votes")), Probed(OTHER, Family("votes"), gates=[gate], failed=True)):
+        report = report_of(probed=[done, empty])
+        assert report["verdict"] == "cannot tell" and "The audit needs votes" in report["summary"]
+        assert report["probes"][1]["verdict"] == "cannot tell"
 
 
 def test_every_sentence_fits_its_verdict(report_of: Make, nothing: Finding) -> None:
@@ -73,6 +83,7 @@ def test_every_sentence_fits_its_verdict(report_of: Make, nothing: Finding) -> N
         "8.0 points would have been found with a probability of 80 %, and": {"effect": Rate(0.0, -0.3, 0.3, 100, 50)},
         "30.0 points would have been found": {"effect": Rate(0.0, -0.3, 0.3, 100, 50), "detectable": 0.3},
         "not even the largest effect": {"effect": Rate(0.0, -0.9, 0.9, 4, 4), "detectable": 1.5},
+        "The interval nowhere meets the 10.0 points": {"effect": Rate(0.3, 0.2, 0.4, 100, 50)},
         "The whole interval lies within the 0.1 units": {**units, "effect": Rate(0.0, -0.05, 0.05, 100, 50)},
         "The interval reaches beyond the 0.1 units": {**units, "effect": Rate(0.0, -0.5, 0.5, 100, 50)},
     }

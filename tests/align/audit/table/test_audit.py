@@ -319,3 +319,27 @@ def test_a_hundred_thousand_rows_of_as_many_contexts(audit: Audit) -> None:
     finding = only_gap(report)
     assert (report["verdict"], report["table"]["num_contexts"]) == ("violation", 100_000)
     assert finding["gap"]["high"] - finding["gap"]["low"] == pytest.approx(2 * 1.96 * math.sqrt(0.172 / 50_000 * 2), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "only_worse", "verdict"),
+    [
+        (0.2, 0.4, False, "cannot tell"),
+        (-0.4, -0.2, False, "cannot tell"),
+        (0.2, 0.4, True, "cannot tell"),
+        (-0.2, 0.2, False, "pass"),
+    ],
+)
+def test_a_gap_beyond_the_tolerance_is_not_ruled_out_by_power(low: float, high: float, only_worse: bool, verdict: str) -> None:
+    from align.audit.policy import Policy
+    from align.audit.statistics import MeanPower, Rate
+    from align.audit.table.groups import Comparison, Factor
+    from align.audit.table.results import Outcome, Result
+    from align.audit.table.verdicts import judge_gap
+
+    factor = Factor(("group",), np.zeros(2, np.int64), ("a", "b"))
+    gap = Rate((low + high) / 2, low, high, 100, 50)
+    result = Result(Comparison(factor, 0, 1), "groups", 0.1, 0.4, gap, 0.3, MeanPower(0.001, 50.0), "")
+    policy = Policy.model_validate({"attributes": {"group": {"reference": "a", "only_worse": only_worse}}})
+    finding = judge_gap(Outcome("bumped", np.zeros(2), True), result, 0.3, 0.05, policy, 0.05)
+    assert finding.verdict == verdict and math.isnan(finding.figures["times_more_needed"])
