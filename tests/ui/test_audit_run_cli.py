@@ -19,7 +19,8 @@ SAME = Rate(0.0, -0.2, 0.2, 500, 500)
 
 
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["audit", "run", "--runs", "runs", *arguments], prog_name="gptsim")
+    """``gptsim audit run …``, of the one probe that is planted."""
+    return CliRunner().invoke(app, ["audit", "run", "--runs", "runs", "probes=[twins]", *arguments], prog_name="gptsim")
 
 
 @pytest.fixture(autouse=True)
